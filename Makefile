@@ -1,0 +1,41 @@
+# `make help` lists the targets. Set-up is part of every one of them and does nothing the second time.
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check unit libvirt golden bench wheel clean
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+
+setup: ## Install what is missing: system packages and .venv
+	@scripts/setup
+
+demo: setup ## Inspect, plan, start, picture, list and stop a real graphical VM
+	@scripts/demo
+
+test: setup check ## Run the linters and every test that needs no lab PC
+	@CLIENTHV_COMPLETE=1 $(BIN)/pytest -m "not lab"
+
+check: setup ## Run ruff, mypy and import-linter
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+unit: setup ## Run the tests that take seconds
+	@$(BIN)/pytest
+
+libvirt: setup ## Run the tests on the real libvirt QEMU driver
+	@$(BIN)/pytest -m libvirt
+
+golden: setup ## Write the golden plans and domains anew; look at the difference before committing it
+	@$(BIN)/pytest tests/golden --regen
+
+bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
+	@$(BIN)/python benchmarks/run.py
+
+wheel: setup ## Build the wheel into dist/
+	@$(BIN)/python -m hatchling build -t wheel
+
+clean: ## Remove what was built; the .venv stays
+	@rm -rf dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

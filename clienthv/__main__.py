@@ -1,0 +1,5 @@
+"""Lets ``python -m clienthv`` work."""
+
+from clienthv.cli import main
+
+main()

@@ -1,0 +1,68 @@
+"""What the command line does, for other programs: inspect a PC, plan for it, render the VM.
+
+>>> from clienthv import api
+>>> host = api.load_host("somebody.json")
+>>> profile = api.load_profile("performance")
+>>> plan = api.plan(host, profile)
+>>> xml = api.render(plan, host, name="desktop")
+
+All raise ``clienthv.errors.ClienthvError`` and its families for what a user can mend.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from clienthv import planner, profiles
+from clienthv.errors import DocumentError
+from clienthv.model import host as host_model
+from clienthv.model.host import Host
+from clienthv.model.plan import Plan
+from clienthv.model.profile import Profile
+
+__all__ = ["inspect", "load_host", "load_profile", "plan", "render"]
+
+_MAX_BYTES = 64 << 20
+
+
+def inspect(connect: str | None = None) -> Host:
+    """This PC: hardware, roles, and what the libvirt at ``connect`` (or the one that answers) offers."""
+    from clienthv.lifecycle import live
+
+    host, _ = live.read_host_anyway(connect, lambda _: None)
+    return host
+
+
+def load_host(path: str | Path) -> Host:
+    """A host document from a file. Raises DocumentError."""
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as e:
+        msg = f"cannot read {path}: {e.strerror}"
+        raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE") from e
+    if len(data) > _MAX_BYTES:
+        msg = f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a host document"
+        raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE")
+    return host_model.decode(data, str(path))
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """A profile by name, or by the path of a TOML file. Raises ProfileError."""
+    return profiles.load(name_or_path)[0]
+
+
+def plan(host: Host, profile: Profile) -> Plan:
+    """What every device of the VM becomes on this host. Pure: the same input gives the same plan.
+
+    Raises HostError, PlanError.
+    """
+    return planner.plan(host, profile)
+
+
+def render(plan: Plan, host: Host, *, name: str, disk: str | None = None) -> str:
+    """The libvirt domain XML of a plan, checked against libvirt's schema. Raises TemplateError."""
+    from clienthv import render as renderer
+    from clienthv.model.vm import Options, Vm
+
+    return renderer.render(Vm(name=name, plan=plan, profile=(), options=Options(disk=disk)), host)

@@ -1,0 +1,92 @@
+"""The command line: reads arguments, calls the core, reports. Commands are loaded when they are used."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+from clienthv import __version__
+from clienthv.errors import ClienthvError
+
+_COMMANDS = {
+    "inspect": "hosts",
+    "plan": "plans",
+    "render": "plans",
+    "profiles": "profiles",
+    "up": "vms",
+    "down": "vms",
+    "list": "vms",
+    "status": "vms",
+    "screenshot": "vms",
+    "console": "vms",
+    "view": "vms",
+}
+
+
+class Commands(click.Group):
+    """The commands, each imported when it is called, and one place where errors become exit codes."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order a newcomer meets them."""
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Load a command's module."""
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"clienthv.cli.{_COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, f"{cmd_name}_command")
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with the nearest command named when there is none."""
+        if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            msg = f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else "")
+            raise click.UsageError(msg, ctx)
+        return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; an error a person can act on is shown as message, hint and reference."""
+        try:
+            return super().invoke(ctx)
+        except ClienthvError as e:
+            if ctx.params.get("debug"):
+                raise
+            click.echo(f"Error: {e.message} [{e.ref}]", err=True)
+            if e.hint:
+                click.echo(f"Hint: {e.hint}", err=True)
+            if e.detail and e.detail.strip() not in e.message:
+                click.echo(f"Detail: {e.detail.strip()}", err=True)
+            ctx.exit(e.code)
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Begin with: clienthv inspect, then clienthv plan. Exit codes: docs/reference/errors.md.",
+)
+@click.option("--connect", metavar="URI", help="The libvirt connection to use, for example qemu:///system.")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(__version__, prog_name="clienthv")
+@click.pass_context
+def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
+    """Turn this PC into a client hypervisor: the best way to give each device to a desktop VM, with reasons."""
+    ctx.obj = connect
+
+
+def main() -> None:
+    """The console script. An interrupt ends with 130, a closed pipe quietly."""
+    try:
+        cli.main(prog_name="clienthv", standalone_mode=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)

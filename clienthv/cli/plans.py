@@ -1,0 +1,60 @@
+"""``clienthv plan`` and ``clienthv render``."""
+
+from __future__ import annotations
+
+import click
+
+from clienthv import api, profiles
+from clienthv.cli.common import host_option, note, the_host
+from clienthv.errors import UsageError
+from clienthv.model import plan as plan_model
+from clienthv.model import values
+
+
+@click.command("plan", epilog="Example: clienthv plan performance --explain")
+@click.argument("profile", default=profiles.DEFAULT)
+@host_option
+@click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
+@click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
+@click.pass_obj
+def plan_command(connect: str | None, profile: str, host_file: str | None, explain: bool, as_json: bool) -> None:
+    """Show what every device of a VM would become, and why. Changes nothing.
+
+    PROFILE is a profile's name or the path of a TOML file; without one, balanced is used.
+    """
+    wanted = api.load_profile(profile)
+    plan = api.plan(the_host(host_file, connect), wanted)
+    if as_json:
+        click.echo(plan_model.encode(plan), nl=False)
+        return
+    from clienthv.report import plans
+
+    click.echo("\n".join(plans.lines(plan, explain=explain)))
+
+
+@click.command("render", epilog="Example: clienthv render portable --host other-pc.json --disk /srv/win.qcow2")
+@click.argument("profile", default=profiles.DEFAULT)
+@host_option
+@click.option("--name", help="The VM's name; without it, the profile's.")
+@click.option("--disk", metavar="PATH", help="The disk image the domain names; it need not exist.")
+@click.option("--cdrom", metavar="ISO", help="The ISO image the domain names; it need not exist.")
+@click.pass_obj
+def render_command(
+    connect: str | None, profile: str, host_file: str | None, name: str | None, disk: str | None, cdrom: str | None
+) -> None:
+    """Print the libvirt domain XML that up would define, checked against libvirt's schema."""
+    from clienthv import planner, render
+    from clienthv.model.vm import Options, Vm
+
+    wanted, chain = profiles.load(profile)
+    vm_name = name or wanted.name
+    if not values.is_vm_name(vm_name):
+        msg = f"{vm_name!r} cannot be a VM's name"
+        raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
+    host = the_host(host_file, connect)
+    plan = planner.plan(host, wanted)
+    options = Options(disk=disk, cdrom=cdrom, kernel=wanted.boot.kernel, initrd=wanted.boot.initrd,
+                      cmdline=wanted.boot.cmdline)  # fmt: skip
+    click.echo(render.render(Vm(name=vm_name, plan=plan, profile=chain, options=options), host), nl=False)
+    if render.schema_path() is None:
+        note("not checked: libvirt's schema is not installed (package libvirt-common)")

@@ -1,0 +1,147 @@
+"""The commands that work on VMs: up, down, list, status, screenshot, console, view."""
+
+from __future__ import annotations
+
+import click
+
+from clienthv import profiles
+from clienthv.cli.common import note, progress, write_file
+from clienthv.hypervisor import Connection, open_chosen
+from clienthv.lifecycle import live, looking, starting, stopping
+from clienthv.lifecycle.files import Wanted
+
+
+def _open(connect: str | None) -> Connection:
+    choice = live.choose(connect)
+    note(f"connection: {choice.uri} ({choice.reason})")
+    return open_chosen(choice, waiting=note)
+
+
+@click.command("up", epilog='Example: clienthv up balanced --name desk --new-disk "40 GiB" --cdrom debian.iso --wait')
+@click.argument("target", metavar="[NAME|PROFILE]", default=profiles.DEFAULT)
+@click.option("--name", help="The name of a new VM; without it, the profile's.")
+@click.option("--disk", metavar="PATH", help="The disk image (qcow2 or raw).")
+@click.option("--new-disk", metavar="SIZE", help='Make a new qcow2 image, for example "40 GiB", at --disk or by name.')
+@click.option("--cdrom", metavar="ISO", help="An ISO image to boot or install from.")
+@click.option("--kernel", metavar="FILE", help="Boot this kernel directly.")
+@click.option("--initrd", metavar="FILE", help="The initial RAM disk for --kernel.")
+@click.option("--cmdline", metavar="TEXT", help="The command line for --kernel.")
+@click.option("--wait", is_flag=True, help="Return when the guest is alive: running, and its processor working.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=starting.ALIVE_WITHIN, show_default=True,
+              help="Seconds that --wait gives the guest.")  # fmt: skip
+@click.pass_obj
+def up_command(
+    connect: str | None, target: str, name: str | None, disk: str | None, new_disk: str | None, cdrom: str | None,
+    kernel: str | None, initrd: str | None, cmdline: str | None, wait: bool, timeout: float,
+) -> None:  # fmt: skip
+    """Plan, define and start a VM.
+
+    With a VM's name, that VM is planned anew from the profile it remembers and started. Otherwise a VM is made from
+    the PROFILE, which is balanced when none is given.
+    """
+    from clienthv.report import plans
+
+    files = Wanted(disk, new_disk, cdrom, kernel, initrd, cmdline)
+    with _open(connect) as connection:
+        with progress(f"starting {name or target}"):
+            started = starting.up(connection, starting.Request(target, name, files), note)
+        if started.already_running:
+            click.echo(f"VM {started.name} is running already")
+        else:
+            if started.plan is not None:
+                click.echo("\n".join(plans.lines(started.plan)))
+            click.echo(f"VM {started.name} is started")
+        if wait:
+            with progress(f"waiting for {started.name} to come alive"):
+                seconds = starting.wait_until_alive(connection.domain(started.name), timeout)
+            click.echo(f"VM {started.name} is alive (after {seconds:.1f} s)")
+
+
+@click.command("down", epilog="Example: clienthv down desk")
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Pull the plug instead of asking.")
+@click.option("--undefine", is_flag=True, help="Forget the VM afterwards. Disk images stay.")
+@click.option("--timeout", type=click.FloatRange(min=1), default=stopping.SHUT_DOWN_WITHIN, show_default=True,
+              help="Seconds that the guest gets to shut down.")  # fmt: skip
+@click.pass_obj
+def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: float) -> None:
+    """Ask a VM to shut down, wait, and say what happened."""
+    with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
+        done = stopping.down(connection, name, stopping.How(force, undefine, timeout))
+    click.echo("\n".join(done))
+
+
+@click.command("list", epilog="Example: clienthv list --json")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def list_command(connect: str | None, as_json: bool) -> None:
+    """List the VMs of the connection, with the strategy of each device."""
+    from clienthv.report import vms
+
+    with _open(connect) as connection:
+        rows = tuple(looking.rows(connection))
+    facts = [vms.facts(r.name, r.state, r.why, r.plan, r.problem) for r in rows]
+    click.echo(vms.as_json(facts) if as_json else "\n".join(vms.table(facts)))
+
+
+@click.command("status", epilog="Example: clienthv status desk")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+@click.pass_obj
+def status_command(connect: str | None, name: str, as_json: bool) -> None:
+    """Show one VM: its state and what each of its devices became, and why."""
+    from clienthv.report import plans, vms
+
+    with _open(connect) as connection:
+        row = looking.row(connection.domain(name))
+    facts = vms.facts(row.name, row.state, row.why, row.plan, row.problem)
+    if as_json:
+        click.echo(vms.as_json([facts]))
+        return
+    click.echo("\n".join(vms.table([facts])))
+    if row.plan is not None:
+        click.echo("\n".join(["", *plans.lines(row.plan)]))
+
+
+@click.command("screenshot", epilog="Example: clienthv screenshot desk -o desk.png")
+@click.argument("name")
+@click.option("-o", "--output", metavar="FILE", required=True, help="Where to write the PNG.")
+@click.option("--settle", type=click.FloatRange(min=1), metavar="SECONDS",
+              help="Wait up to SECONDS until the guest rests: its picture still, its processor idle.")  # fmt: skip
+@click.pass_obj
+def screenshot_command(connect: str | None, name: str, output: str, settle: float | None) -> None:
+    """Write a PNG of a VM's screen."""
+    with _open(connect) as connection, progress(f"waiting for the screen of {name}"):
+        if settle is None:
+            picture = looking.screenshot(connection, name)
+        else:
+            picture = looking.settled_screenshot(connection, name, settle)
+    write_file(output, picture)
+    click.echo(f"wrote {output}")
+
+
+@click.command("console", epilog="Example: clienthv console desk (leave with Ctrl and ])")
+@click.argument("name")
+@click.pass_obj
+def console_command(connect: str | None, name: str) -> None:
+    """Open a VM's serial console."""
+    from clienthv import process
+
+    process.become_console(_running(connect, name), name)
+
+
+@click.command("view", epilog="Example: clienthv view desk")
+@click.argument("name")
+@click.pass_obj
+def view_command(connect: str | None, name: str) -> None:
+    """Open a VM's screen in virt-viewer."""
+    from clienthv import process
+
+    process.become_viewer(_running(connect, name), name)
+
+
+def _running(connect: str | None, name: str) -> str:
+    """The connection's URI, when the VM is there and runs."""
+    with _open(connect) as connection:
+        looking.must_run(connection.domain(name))
+        return connection.uri

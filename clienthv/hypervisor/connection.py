@@ -1,0 +1,246 @@
+"""Which libvirt to talk to, and talking to it: a system or session daemon, or the embedded driver."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from clienthv.errors import ClienthvError, GuestError, HostError
+from clienthv.hypervisor import capabilities
+from clienthv.hypervisor.binding import libvirt, translated
+from clienthv.hypervisor.domain import Domain
+from clienthv.model.host import DomainCapabilities, Stack
+
+SYSTEM: Final = "qemu:///system"
+SESSION: Final = "qemu:///session"
+_EMBED: Final = "qemu:///embed?root="
+_EMBED_WAIT: Final = 60.0
+_RECONNECT_WAIT: Final = 10.0
+_MAX_ROOT: Final = 60  # a UNIX socket's path has 108 bytes, and libvirt puts up to 45 of its own below the root
+
+
+class Choice(NamedTuple):
+    """A connection's URI and why it was chosen."""
+
+    uri: str
+    reason: str
+
+    @property
+    def embedded_root(self) -> Path | None:
+        """The folder of an embedded driver, or None for any other connection."""
+        return Path(self.uri.removeprefix(_EMBED)) if self.uri.startswith(_EMBED) else None
+
+
+def choose(named: str | None, default_uri: str | None, *, root_user: bool, embed_root: Path) -> Choice:
+    """The connection to use: the one named, libvirt's default, or the first that answers and may be used.
+
+    Root has no session of its own (libvirt: ``qemu:///session`` as root means the system socket).
+    """
+    if named:
+        return Choice(named, "given with --connect")
+    if default_uri:
+        return Choice(default_uri, "LIBVIRT_DEFAULT_URI is set")
+    refusals = []
+    for uri in (SYSTEM,) if root_user else (SYSTEM, SESSION):
+        try:
+            with Connection(Choice(uri, "trial")):
+                pass
+        except ClienthvError as e:
+            refusals.append(f"{uri}: {e.message.partition(': ')[2] or e.message}")
+            continue
+        why = "it answers" if uri == SYSTEM else f"{refusals[0]}; the session answers"
+        return Choice(uri, why)
+    return Choice(f"{_EMBED}{embed_root}", f"no libvirt daemon can be used ({'; '.join(refusals)})")
+
+
+def open_chosen(choice: Choice, *, waiting: Callable[[str], None]) -> Connection:
+    """A connection, not yet open. ``waiting`` is told when another process holds an embedded driver."""
+    return Connection(choice, waiting)
+
+
+class Connection:
+    """An open libvirt connection; a context manager."""
+
+    def __init__(self, choice: Choice, waiting: Callable[[str], None] | None = None) -> None:
+        self.choice = choice
+        self._waiting = waiting or (lambda _: None)
+        self._handle: Any = None
+        self._events: _EventLoop | None = None
+
+    @property
+    def uri(self) -> str:
+        """The URI this connection was opened with."""
+        return self.choice.uri
+
+    def __enter__(self) -> Connection:
+        virt = libvirt()
+        root = self.choice.embedded_root
+        if root is None:
+            with translated(f"connect to {self.uri}"):
+                self._handle = virt.open(self.uri)
+            return self
+        _prepare(root)
+        self._events = _EventLoop()
+        try:
+            self._open_embedded(root)
+        except BaseException:
+            self._events.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            with contextlib.suppress(libvirt().libvirtError):
+                self._handle.close()
+            self._handle = None
+        if self._events is not None:
+            self._events.stop()
+
+    def _open_embedded(self, root: Path) -> None:
+        """Open the embedded driver, waiting while another process has it: one folder serves one process at a time."""
+        virt = libvirt()
+        deadline = time.monotonic() + _EMBED_WAIT
+        told = False
+        while True:
+            try:
+                self._handle = virt.open(self.uri)
+                break
+            except virt.libvirtError as e:
+                if "pid file" not in str(e):
+                    with translated(f"open libvirt's embedded driver in {root}"):
+                        raise
+                if time.monotonic() > deadline:
+                    msg = f"another process has held the embedded driver in {root} for {_EMBED_WAIT:.0f} seconds"
+                    raise HostError(msg, hint="look for another clienthv or virsh that uses it", detail=str(e)) from e
+                if not told:
+                    self._waiting(f"another process uses the embedded driver in {root}: waiting for it to finish")
+                    told = True
+                time.sleep(0.1)
+        self._wait_for_reconnect(root)
+
+    def _wait_for_reconnect(self, root: Path) -> None:
+        """Wait until the driver has found the guests again that an earlier process left running.
+
+        The driver does that in threads of its own; a guest is controllable once a call that needs its monitor
+        returns. Until then a destroy can race with the reconnect.
+        """
+        deadline = time.monotonic() + _RECONNECT_WAIT
+        for state_file in (root / "run" / "qemu").glob("*.xml"):
+            while time.monotonic() < deadline:
+                try:
+                    domain = self._handle.lookupByName(state_file.stem)
+                    if not domain.isActive():
+                        break
+                    domain.controlInfo()
+                    break
+                except libvirt().libvirtError:
+                    time.sleep(0.05)
+
+    def domains(self) -> Iterator[Domain]:
+        """Every domain of this connection, running or not."""
+        with translated("list the VMs"):
+            handles = self._handle.listAllDomains(0)
+        for handle in handles:
+            yield Domain(handle)
+
+    def find(self, name: str) -> Domain | None:
+        """The domain of that name, or None."""
+        return next((d for d in self.domains() if d.name == name), None)
+
+    def domain(self, name: str) -> Domain:
+        """The domain of that name. Raises GuestError."""
+        found = self.find(name)
+        if found is None:
+            names = ", ".join(sorted(d.name for d in self.domains()))
+            msg = f"there is no VM {name!r} on {self.uri}"
+            raise GuestError(msg, hint=f"there are: {names}" if names else "clienthv up NAME makes one")
+        return found
+
+    def define(self, xml: str, name: str) -> Domain:
+        """Define a domain, checked by libvirt against its schema (VIR_DOMAIN_DEFINE_VALIDATE)."""
+        with translated(f"define VM {name}"):
+            return Domain(self._handle.defineXMLFlags(xml, libvirt().VIR_DOMAIN_DEFINE_VALIDATE))
+
+    def screenshot(self, domain: Domain) -> tuple[str, bytes]:
+        """The guest's first screen: its MIME type and the picture's bytes."""
+        with translated(f"take a picture of VM {domain.name}'s screen"):
+            stream = self._handle.newStream(0)
+            mime = domain.handle.screenshot(stream, 0, 0)
+            chunks = []
+            while chunk := stream.recv(1 << 18):
+                chunks.append(chunk)
+            stream.finish()
+        return str(mime), b"".join(chunks)
+
+    def stack(self, *, kvm: bool, privileged: bool) -> Stack:
+        """What this connection's libvirt and QEMU are and offer; asked for KVM guests when KVM is usable."""
+        virt_type = "kvm" if kvm else "qemu"
+        with translated(f"read the capabilities of {self.uri}"):
+            libvirt_version = _version(self._handle.getLibVersion())
+            qemu_version = _version(self._handle.getVersion())
+        offered: DomainCapabilities | None = None
+        problem: str | None = None
+        try:
+            with translated("read the domain capabilities"):
+                xml = self._handle.getDomainCapabilities(None, "x86_64", "q35", virt_type, 0)
+                machines = capabilities.machine_types(self._handle.getCapabilities())
+            offered = capabilities.parse(xml, machines)
+        except ClienthvError as e:
+            problem = e.message
+        root = self.choice.embedded_root
+        return Stack(
+            uri=f"{_EMBED}…" if root is not None else self.uri,
+            privileged=privileged and not self.uri.startswith(SESSION),
+            libvirt_version=libvirt_version,
+            qemu_version=qemu_version,
+            capabilities=offered,
+            problem=problem,
+        )
+
+
+def _version(number: int) -> str:
+    """Libvirt's packed version (major * 1,000,000 + minor * 1,000 + release) as text."""
+    return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
+
+
+def _prepare(root: Path) -> None:
+    """Make an embedded driver's folder. Logs go to files, since there is no virtlogd to take them."""
+    if len(str(root)) > _MAX_ROOT:
+        msg = f"the path {root} is too long for the sockets that libvirt keeps below it ({_MAX_ROOT} characters)"
+        raise HostError(msg, hint="set XDG_STATE_HOME to a shorter path, or use --connect")
+    if any(c in str(root) for c in "?&#%"):
+        msg = f"the path {root} has characters that a connection URI cannot carry"
+        raise HostError(msg, hint="set XDG_STATE_HOME to a plain path, or use --connect")
+    conf = root / "etc" / "qemu.conf"
+    try:
+        conf.parent.mkdir(parents=True, exist_ok=True)
+        if not conf.exists():
+            conf.write_text('# Written by clienthv for libvirt\'s embedded driver.\nstdio_handler = "file"\n')
+    except OSError as e:
+        msg = f"cannot make {conf}: {e.strerror}"
+        raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to, or use --connect") from e
+
+
+class _EventLoop:
+    """libvirt's event loop in a thread of its own: the embedded driver lives in our process and needs one."""
+
+    def __init__(self) -> None:
+        virt = libvirt()
+        virt.virEventRegisterDefaultImpl()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stopping:
+            libvirt().virEventRunDefaultImpl()
+
+    def stop(self) -> None:
+        """Wake the loop and let it end."""
+        self._stopping = True
+        libvirt().virEventAddTimeout(0, lambda *_: None, None)
+        self._thread.join(timeout=5)

@@ -1,0 +1,108 @@
+"""One libvirt domain: its state, its life, and what clienthv wrote into it."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import Any
+
+from clienthv.hypervisor.binding import libvirt, translated
+
+
+@unique
+class DomainState(StrEnum):
+    """A domain's state in libvirt's words (virDomainState)."""
+
+    RUNNING = "running"
+    BLOCKED = "blocked"
+    PAUSED = "paused"
+    SHUTDOWN = "in shutdown"
+    SHUTOFF = "shut off"
+    CRASHED = "crashed"
+    SUSPENDED = "suspended"
+    UNKNOWN = "no state"
+
+
+_STATES = {
+    1: DomainState.RUNNING,
+    2: DomainState.BLOCKED,
+    3: DomainState.PAUSED,
+    4: DomainState.SHUTDOWN,
+    5: DomainState.SHUTOFF,
+    6: DomainState.CRASHED,
+    7: DomainState.SUSPENDED,
+}
+
+# virDomainPausedReason and virDomainShutoffReason (libvirt, include/libvirt/libvirt-domain.h)
+_PAUSED_REASONS = {5: "an I/O error", 10: "the guest crashed", 12: "a failed post-copy migration"}
+_SHUTOFF_REASONS = {1: "the guest shut down", 2: "it was destroyed", 3: "it crashed", 6: "it failed"}
+_INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot run, for example)"
+
+
+class Domain:
+    """A domain of an open connection."""
+
+    def __init__(self, handle: Any) -> None:
+        self.handle = handle
+
+    @property
+    def name(self) -> str:
+        """The domain's name."""
+        return str(self.handle.name())
+
+    def state(self) -> tuple[DomainState, str]:
+        """The state, and why, where libvirt says so in a way that helps; "" otherwise."""
+        with translated(f"read the state of VM {self.name}"):
+            number, reason = self.handle.state()
+        state = _STATES.get(number, DomainState.UNKNOWN)
+        if state is DomainState.PAUSED:
+            return state, _PAUSED_REASONS.get(reason, _INTERNAL_ERROR if reason == 9 else "")
+        if state is DomainState.SHUTOFF:
+            return state, _SHUTOFF_REASONS.get(reason, "")
+        return state, ""
+
+    def is_active(self) -> bool:
+        """Whether a QEMU process runs for it."""
+        with translated(f"read the state of VM {self.name}"):
+            return bool(self.handle.isActive())
+
+    def cpu_seconds(self) -> float:
+        """Processor time that its vCPUs have used since it started, in seconds; QEMU's own work is left out."""
+        with translated(f"read the processor time of VM {self.name}"):
+            vcpus, _ = self.handle.vcpus()
+        return sum(int(vcpu[2]) for vcpu in vcpus) / 1e9
+
+    def xml(self, *, inactive: bool = False) -> str:
+        """The domain XML, of the running guest or of the definition."""
+        flags = libvirt().VIR_DOMAIN_XML_INACTIVE if inactive else 0
+        with translated(f"read the definition of VM {self.name}"):
+            return str(self.handle.XMLDesc(flags))
+
+    def start(self) -> None:
+        """Start it."""
+        with translated(f"start VM {self.name}"):
+            self.handle.create()
+
+    def ask_to_shut_down(self) -> None:
+        """Press its power button (ACPI)."""
+        with translated(f"shut down VM {self.name}"):
+            self.handle.shutdown()
+
+    def destroy(self) -> None:
+        """Pull its plug. A domain that stopped by itself in the meantime is fine."""
+        if not self.is_active():
+            return
+        with translated(f"stop VM {self.name}"):
+            try:
+                self.handle.destroy()
+            except libvirt().libvirtError:
+                if self.handle.isActive():
+                    raise
+
+    def undefine(self) -> None:
+        """Forget the definition; firmware variables and TPM state stay on disk, like the images."""
+        virt = libvirt()
+        flags = virt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | virt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        flags |= virt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | virt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
+        flags |= getattr(virt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+        with translated(f"undefine VM {self.name}"):
+            self.handle.undefineFlags(flags)

@@ -1,0 +1,1 @@
+"""What changes things: VMs are planned for the PC as it is now, defined, started, watched and stopped."""

@@ -1,0 +1,140 @@
+"""The files a VM is started from: checked before anything is changed, and made when asked for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+
+from clienthv import places, process
+from clienthv.errors import DiskError, UsageError
+from clienthv.hypervisor import Connection
+from clienthv.lifecycle import remembered
+from clienthv.model import values
+from clienthv.model.profile import Profile
+from clienthv.model.vm import Options
+
+
+class Wanted(NamedTuple):
+    """What the command line says of a VM's files. Sizes are text with a unit."""
+
+    disk: str | None = None
+    new_disk: str | None = None
+    cdrom: str | None = None
+    kernel: str | None = None
+    initrd: str | None = None
+    cmdline: str | None = None
+
+
+def resolve(name: str, wanted: Wanted, before: Options, profile: Profile) -> tuple[Options, int | None]:
+    """The files to use, checked, and the size in MiB of the image still to be made, if any.
+
+    What the command line says goes first, then what the VM remembers, then the profile. Raises DiskError, UsageError.
+    """
+    disk, new_mib = _disk(name, wanted, before)
+    boot = profile.boot
+    kernel = _boot_file(wanted.kernel, before.kernel, boot.kernel, "kernel")
+    initrd = _boot_file(wanted.initrd, before.initrd, boot.initrd, "initrd")
+    if (initrd or wanted.cmdline) and not kernel:
+        msg = "an initrd or a command line is of no use without a kernel"
+        raise UsageError(msg, hint="give --kernel FILE too")
+    options = Options(
+        disk=str(disk) if disk else None,
+        disk_format=None if disk is None else "qcow2" if new_mib else process.image_info(disk).format,
+        cdrom=str(_regular(wanted.cdrom, "ISO image")) if wanted.cdrom else before.cdrom,
+        kernel=kernel,
+        initrd=initrd,
+        cmdline=(wanted.cmdline or before.cmdline or boot.cmdline) if kernel else None,
+    )
+    return options, new_mib
+
+
+def _disk(name: str, wanted: Wanted, before: Options) -> tuple[Path | None, int | None]:
+    path = _plain(wanted.disk) if wanted.disk else Path(before.disk) if before.disk else None
+    if wanted.new_disk is None:
+        if path is None:
+            return None, None
+        if not path.exists():
+            msg = f"disk image {path} does not exist"
+            raise DiskError(msg, hint="give --new-disk SIZE too, to make it")
+        return _regular(str(path), "disk image"), None
+    try:
+        mib = values.parse_mib(wanted.new_disk)
+    except ValueError as e:
+        raise UsageError(f"--new-disk: {e}", hint='for example --new-disk "40 GiB"') from e
+    path = path or places.images() / f"{name}.qcow2"
+    if path.is_dir():
+        msg = f"disk image {path} is a folder"
+        raise DiskError(msg, hint="give the path of a file")
+    if path.exists():
+        msg = f"disk image {path} exists already and is not overwritten"
+        raise DiskError(msg, hint=f"leave out --new-disk to use it: --disk {path}")
+    return path, mib
+
+
+def _boot_file(wanted: str | None, before: str | None, profile: str | None, what: str) -> str | None:
+    if wanted:
+        return str(_regular(wanted, what))
+    pattern = profile or before
+    if pattern is None:
+        return None
+    if "*" in pattern and profile:
+        matches = sorted(Path("/").glob(pattern.lstrip("/")))
+        if not matches:
+            msg = f"no {what} at {pattern}"
+            raise DiskError(msg, hint="install the package that carries it (make setup, for the demo)")
+        return str(matches[-1])
+    return str(_regular(before or pattern, what))
+
+
+def _plain(text: str) -> Path:
+    if any(ord(c) < ord(" ") for c in text):
+        msg = f"the path {text!r} has control characters"
+        raise UsageError(msg, hint="rename the file")
+    return Path(text).expanduser().absolute()
+
+
+def _regular(text: str, what: str) -> Path:
+    path = _plain(text)
+    try:
+        if path.is_dir():
+            msg = f"{what} {path} is a folder"
+            raise DiskError(msg, hint="give the path of a file")
+        if not path.exists():
+            msg = f"{what} {path} does not exist"
+            raise DiskError(msg, hint="check the path")
+        if not path.is_file():
+            msg = f"{what} {path} is a device or pipe; VMs are run from image files"
+            raise DiskError(msg, hint="to hand over a whole disk, select its controller in the profile")
+        with path.open("rb"):
+            pass
+    except OSError as e:
+        msg = f"cannot read {what} {path}: {e.strerror}"
+        raise DiskError(msg, hint="check the path and its permissions") from e
+    return path
+
+
+def refuse_shared(options: Options, name: str, connection: Connection) -> None:
+    """Refuse an image that another VM of this connection has: two writers destroy it. Raises DiskError."""
+    if options.disk is None:
+        return
+    mine = Path(options.disk).resolve()
+    for domain in connection.domains():
+        if domain.name != name and any(Path(p).resolve() == mine for p in remembered.image_paths(domain.xml())):
+            running = " and runs" if domain.is_active() else ""
+            msg = f"disk image {options.disk} belongs to VM {domain.name}, which is defined{running}"
+            raise DiskError(msg, hint=f"copy the image, or clienthv down {domain.name} --undefine")
+
+
+def make_disk(options: Options, mib: int, undo: ExitStack) -> None:
+    """Make the image that was asked for; ``undo`` removes it again, empty as it is. Raises DiskError."""
+    path = Path(msgspec.convert(options.disk, str))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        msg = f"cannot make folder {path.parent}: {e.strerror}"
+        raise DiskError(msg, hint="give --disk with a path you may write to") from e
+    undo.callback(path.unlink, missing_ok=True)
+    process.create_image(path, mib)

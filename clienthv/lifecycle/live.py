@@ -1,0 +1,54 @@
+"""This PC as it is now: its hardware, and the libvirt that can be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import msgspec
+
+from clienthv import hypervisor, inspect, places
+from clienthv.errors import ClienthvError
+from clienthv.hypervisor import Choice, Connection
+from clienthv.model.host import Host, Stack
+
+Say = Callable[[str], None]
+"""Tells the person at the terminal something, one line at a time."""
+
+
+def choose(connect: str | None) -> Choice:
+    """The connection to use: by ``--connect``, LIBVIRT_DEFAULT_URI or what answers. Raises HostError."""
+    return hypervisor.choose(
+        connect,
+        os.environ.get("LIBVIRT_DEFAULT_URI"),
+        root_user=places.is_root(),
+        embed_root=places.embed_root(),
+    )
+
+
+def read_host(connection: Connection) -> Host:
+    """This PC with what an open connection offers. Raises HostError when the connection cannot say."""
+    host = inspect.read()
+    stack = connection.stack(kvm=host.kvm.usable is True, privileged=places.is_root() or _is_system(connection.uri))
+    return msgspec.structs.replace(host, stack=stack)
+
+
+def read_host_anyway(connect: str | None, say: Say, *, keep_names: bool = False) -> tuple[Host, Choice | None]:
+    """This PC, with what libvirt offers where one can be asked, and the connection that was asked.
+
+    A missing or refusing libvirt is a fact of the stack, not an error.
+    """
+    host = inspect.read(keep_names=keep_names)
+    try:
+        choice = choose(connect)
+        with hypervisor.open_chosen(choice, waiting=say) as connection:
+            stack = connection.stack(
+                kvm=host.kvm.usable is True, privileged=places.is_root() or _is_system(connection.uri)
+            )
+    except ClienthvError as e:
+        return msgspec.structs.replace(host, stack=Stack(problem=e.message)), None
+    return msgspec.structs.replace(host, stack=stack), choice
+
+
+def _is_system(uri: str) -> bool:
+    return uri.startswith("qemu:///system")

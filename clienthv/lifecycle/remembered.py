@@ -1,0 +1,73 @@
+"""What a domain remembers of how it was made, and what its guest has seen; read back from the domain XML."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from lxml import etree
+
+from clienthv.errors import DocumentError
+from clienthv.model import plan as plan_model
+from clienthv.model.plan import Kind, Plan
+from clienthv.model.profile import ProfileText
+from clienthv.model.vm import Options, Seen
+from clienthv.render import NAMESPACE
+
+
+class Remembered(msgspec.Struct, frozen=True, kw_only=True):
+    """A clienthv VM as its domain XML tells it."""
+
+    name: str
+    profile: tuple[ProfileText, ...]
+    options: Options
+    plan: Plan
+    seen: Seen
+
+
+def read(xml: str, name: str) -> Remembered | None:
+    """What clienthv wrote into a domain; None for a domain that is not clienthv's. Raises DocumentError."""
+    root = parse(xml)
+    ours = root.find(f"metadata/{{{NAMESPACE}}}vm")
+    if ours is None:
+        return None
+    try:
+        profile = msgspec.convert(json.loads(_text(ours, "profile")), tuple[ProfileText, ...])
+        options = msgspec.convert(json.loads(_text(ours, "options")), Options)
+        plan = plan_model.decode(_text(ours, "plan"), f"the metadata of VM {name}")
+    except (ValueError, msgspec.ValidationError) as e:
+        msg = f"clienthv's metadata in VM {name} is damaged: {e}"
+        raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again") from e
+    if not profile:
+        msg = f"clienthv's metadata in VM {name} holds no profile"
+        raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again")
+    return Remembered(name=name, profile=profile, options=options, plan=plan, seen=_seen(root, plan))
+
+
+def _text(element: Any, name: str) -> str:
+    return element.findtext(f"{{{NAMESPACE}}}{name}") or ""
+
+
+def _seen(root: Any, plan: Plan) -> Seen:
+    machine = root.find("os/type")
+    mac = root.find("devices/interface/mac")
+    return Seen(
+        uuid=root.findtext("uuid"),
+        mac=mac.get("address") if mac is not None else None,
+        machine=machine.get("machine") if machine is not None else None,
+        nvram=root.findtext("os/nvram"),
+        firmware=plan.of(Kind.FIRMWARE).strategy,
+        disk=plan.of(Kind.DISK).strategy,
+    )
+
+
+def image_paths(xml: str) -> set[str]:
+    """The image files that a domain's disks name, CD-ROMs left out."""
+    sources = parse(xml).iterfind("devices/disk[@device='disk']/source")
+    return {path for s in sources if (path := s.get("file") or s.get("dev"))}
+
+
+def parse(xml: str) -> Any:
+    """Domain XML as a tree; nothing outside it is read."""
+    return etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))

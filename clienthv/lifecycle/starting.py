@@ -1,0 +1,170 @@
+"""``up``: plan for this PC as it is now, define, start, and see the guest come alive. Or leave no trace."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import Final, NamedTuple
+
+import msgspec
+
+from clienthv import planner, profiles, render
+from clienthv.errors import GuestError, UsageError
+from clienthv.hypervisor import Connection, Domain, DomainState
+from clienthv.lifecycle import files, live, remembered
+from clienthv.lifecycle.remembered import Remembered
+from clienthv.model import profile as profile_model
+from clienthv.model import values
+from clienthv.model.host import Host
+from clienthv.model.plan import Kind, Plan
+from clienthv.model.profile import Profile, ProfileText
+from clienthv.model.vm import Options, Seen, Vm
+
+ALIVE_WITHIN: Final = 60.0
+"""Seconds that ``up --wait`` gives a guest to show a sign of life."""
+
+_SIGN_OF_LIFE: Final = 0.1  # seconds of vCPU time: firmware alone uses more
+
+
+class Started(NamedTuple):
+    """What ``up`` did: the VM's name, its plan, and whether it ran already."""
+
+    name: str
+    plan: Plan | None
+    already_running: bool
+
+
+class Request(NamedTuple):
+    """What ``up`` was asked: a VM or profile, the name for a new VM, and files."""
+
+    target: str
+    name: str | None
+    files: files.Wanted
+
+
+def up(connection: Connection, request: Request, say: live.Say) -> Started:
+    """Define and start a VM from a profile, or start one that is there, planned anew for this PC.
+
+    When anything fails, or is interrupted, what this call made is taken back: the definition is what it was, and an
+    image it made is removed. Raises every kind of ClienthvError.
+    """
+    name, before, given = _who(connection, request)
+    there = connection.find(name)
+    if there is not None and there.is_active():
+        return Started(name, before.plan if before else None, already_running=True)
+    profile, chain = given if given is not None else _recall(before, name)
+    options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
+    files.refuse_shared(options, name, connection)
+    host = live.read_host(connection)
+    seen = before.seen if before else Seen()
+    plan = planner.plan(host, pinned(profile, seen))
+    vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=_still_offered(seen, plan, host, say))
+    xml = render.render(vm, host)
+    if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
+        say(f"VM {name} has nothing to boot from: give --disk, --new-disk with --cdrom, or --kernel")
+    with ExitStack() as undo:
+        if new_mib is not None:
+            files.make_disk(options, new_mib, undo)
+        old_xml = there.xml(inactive=True) if there is not None else None
+        undo.callback(_restore, connection, name, old_xml)
+        domain = connection.define(xml, name)
+        domain.start()
+        undo.pop_all()
+    return Started(name, plan, already_running=False)
+
+
+def _who(
+    connection: Connection, request: Request
+) -> tuple[str, Remembered | None, tuple[Profile, tuple[ProfileText, ...]] | None]:
+    """The VM's name, what it remembers when it is there, and the profile when one was given."""
+    target, name = request.target, request.name
+    if name is not None and not values.is_vm_name(name):
+        msg = f"{name!r} cannot be a VM's name"
+        raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
+    if name is None and not profiles.is_path(target):
+        domain = connection.find(target)
+        if domain is not None:
+            return target, _ours(domain), None
+    profile, chain = profiles.load(target)
+    vm_name = name or profile.name
+    domain = connection.find(vm_name)
+    return vm_name, _ours(domain) if domain is not None else None, (profile, chain)
+
+
+def _ours(domain: Domain) -> Remembered:
+    known = remembered.read(domain.xml(inactive=True), domain.name)
+    if known is None:
+        msg = f"VM {domain.name} was not made by clienthv"
+        raise GuestError(msg, hint="start it with virsh, or give yours another name: --name NAME")
+    return known
+
+
+def _recall(before: Remembered | None, name: str) -> tuple[Profile, tuple[ProfileText, ...]]:
+    if before is None:
+        msg = f"VM {name} remembers no profile"
+        raise GuestError(msg, hint="clienthv up PROFILE --name NAME makes a VM")
+    return profile_model.parse(before.profile), before.profile
+
+
+def pinned(profile: Profile, seen: Seen) -> Profile:
+    """The profile with what the guest has already seen at the top of its ladders: firmware, and how the disk hangs."""
+    devices = profile.devices
+    for kind, strategy in ((Kind.FIRMWARE, seen.firmware), (Kind.DISK, seen.disk)):
+        if strategy is not None:
+            ladder = (strategy, *(s for s in profile.ladder(kind) if s is not strategy))
+            device = msgspec.structs.replace(profile.device(kind), prefer=ladder)
+            devices = msgspec.structs.replace(devices, **{kind.value: device})
+    return msgspec.structs.replace(profile, devices=devices)
+
+
+def _still_offered(seen: Seen, plan: Plan, host: Host, say: live.Say) -> Seen:
+    """What the guest can see again; what this PC cannot offer any more is said and left to be made anew."""
+    now = {Kind.FIRMWARE: plan.of(Kind.FIRMWARE).strategy, Kind.DISK: plan.of(Kind.DISK).strategy}
+    for kind, was in ((Kind.FIRMWARE, seen.firmware), (Kind.DISK, seen.disk)):
+        if was is not None and now[kind] is not was:
+            say(f"the guest had {kind} {was}; this PC cannot offer it, so it sees {now[kind]} now and may not start")
+    capabilities = host.stack.capabilities if host.stack is not None else None
+    offered = capabilities.machine_types if capabilities is not None else ()
+    if seen.machine and offered and seen.machine not in offered:
+        say(f"the guest had machine type {seen.machine}; this QEMU does not know it, so it sees the newest q35 now")
+        return msgspec.structs.replace(seen, machine=None)
+    return seen
+
+
+def _restore(connection: Connection, name: str, old_xml: str | None) -> None:
+    """Take a definition back: to what it was, or away."""
+    domain = connection.find(name)
+    if domain is not None and domain.is_active():
+        domain.destroy()
+    if old_xml is not None:
+        connection.define(old_xml, name)
+    elif domain is not None:
+        domain.undefine()
+
+
+def wait_until_alive(domain: Domain, seconds: float) -> float:
+    """Wait until a guest runs and uses processor time; how long that took, in seconds.
+
+    Running alone proves nothing: with a KVM that does not work, libvirt says "running" for a moment before QEMU stops
+    or pauses with an internal error. Raises GuestError.
+    """
+    began, last = time.monotonic(), 0.0
+    hint = f"clienthv status {domain.name} shows its state, clienthv down {domain.name} --force stops it"
+    while True:
+        state, why = domain.state()
+        waited = time.monotonic() - began
+        if state in (DomainState.SHUTOFF, DomainState.CRASHED):
+            msg = f"VM {domain.name} stopped {waited:.0f} s after its start" + (f": {why}" if why else "")
+            raise GuestError(msg, hint="QEMU's log says more; clienthv inspect shows whether KVM works")
+        if state is DomainState.PAUSED:
+            msg = f"VM {domain.name} is paused" + (f" by {why}" if why else "")
+            raise GuestError(msg, hint=hint)
+        if state in (DomainState.RUNNING, DomainState.BLOCKED):
+            used = domain.cpu_seconds()
+            if used >= _SIGN_OF_LIFE and used > last > 0:
+                return waited
+            last = used
+        if waited > seconds:
+            msg = f"VM {domain.name} is {state}, but showed no sign of life within {seconds:.0f} s"
+            raise GuestError(msg, hint=hint)
+        time.sleep(0.1)

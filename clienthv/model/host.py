@@ -1,0 +1,323 @@
+"""The host document: what one PC is, read live or from a file.
+
+Everywhere ``None`` means *unknown*: it was not read, or could not be. Unknown is never the same as *no*.
+Addresses are written ``0000:01:00.0``; ids are lower-case hexadecimal without ``0x``.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from enum import StrEnum, unique
+from functools import cached_property
+from typing import Annotated, Literal, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from clienthv.errors import DocumentError
+from clienthv.model.values import PCI_ADDRESS_PATTERN, PciAddress
+
+SCHEMA = 1
+
+Key = TypeVar("Key", int, str)
+
+Address = Annotated[str, Meta(pattern=PCI_ADDRESS_PATTERN)]
+HexId = Annotated[str, Meta(pattern="^[0-9a-f]{4}$")]
+ClassCode = Annotated[str, Meta(pattern="^[0-9a-f]{4}([0-9a-f]{2})?$")]
+Count = Annotated[int, Meta(ge=0)]
+
+
+@unique
+class RoleName(StrEnum):
+    """What the host itself uses a PCI function for."""
+
+    BOOT_DISPLAY = "boot-display"
+    CONNECTED_DISPLAY = "connected-display"
+    MOUNTED_DISK = "mounted-disk"
+    DEFAULT_ROUTE = "default-route"
+    NETWORK = "network"
+    INPUT = "input"
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The PC as DMI names it; ``chassis`` is one of desktop, laptop, server, virtual."""
+
+    vendor: str | None = None
+    product: str | None = None
+    chassis: str | None = None
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """The running kernel: its release and its command line without identifying values."""
+
+    release: str | None = None
+    cmdline: tuple[str, ...] | None = None
+
+
+class Cpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none."""
+
+    architecture: str = "x86_64"
+    vendor: str | None = None
+    model: str | None = None
+    sockets: Count | None = None
+    cores: Count | None = None
+    threads: Count | None = None
+    numa_nodes: Count | None = None
+    virtualization: Literal["vmx", "svm", "none"] | None = None
+    nested_paging: bool | None = None
+    hypervisor: bool | None = None
+    flags: tuple[str, ...] | None = None
+
+
+class Kvm(msgspec.Struct, frozen=True, kw_only=True):
+    """KVM as found. ``usable`` is the verdict over all of it, ``evidence`` what it rests on."""
+
+    module: str | None = None
+    nested: bool | None = None
+    device_present: bool | None = None
+    device_openable: bool | None = None
+    vm_creatable: bool | None = None
+    usable: bool | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable)."""
+
+    total_mib: Count | None = None
+    available_mib: Count | None = None
+
+
+class Iommu(msgspec.Struct, frozen=True, kw_only=True):
+    """The IOMMU. ``kind``: vt-d, amd-vi, other or none; ``acpi_table``: DMAR, IVRS or none; ``groups``: how many.
+
+    ``parameters`` are the kernel parameters that decide (``intel_iommu=on``, ``iommu=pt``, ...), ``acs_override``
+    is whether the command line splits groups that the hardware does not separate.
+    """
+
+    kind: Literal["vt-d", "amd-vi", "other", "none"] | None = None
+    acpi_table: Literal["DMAR", "IVRS", "other", "none"] | None = None
+    enabled: bool | None = None
+    parameters: tuple[str, ...] | None = None
+    interrupt_remapping: bool | None = None
+    groups: Count | None = None
+    acs_override: bool | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class SrIov(msgspec.Struct, frozen=True, kw_only=True):
+    """A physical function's virtual functions: how many it can have, has, and which (PCIe Base Spec, SR-IOV)."""
+
+    totalvfs: Count | None = None
+    numvfs: Count | None = None
+    virtfns: tuple[Address, ...] = ()
+
+
+class Connector(msgspec.Struct, frozen=True, kw_only=True):
+    """One display output of a DRM card (``/sys/class/drm/cardN-NAME/status``)."""
+
+    name: str
+    connected: bool | None = None
+
+
+class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
+    """One PCI function as sysfs and the udev hardware database describe it.
+
+    ``driver`` is the bound driver's name, "" when none is bound. ``class_code`` is the class with its
+    programming interface (six digits) or without where that is unknown. ``reset_methods`` as in sysfs.
+    ``bridge_path`` holds the bridges from the root to the function.
+    """
+
+    address: Address
+    class_code: ClassCode | None = None
+    vendor_id: HexId | None = None
+    device_id: HexId | None = None
+    subsystem_vendor_id: HexId | None = None
+    subsystem_device_id: HexId | None = None
+    vendor: str | None = None
+    device: str | None = None
+    revision: str | None = None
+    driver: str | None = None
+    iommu_group: Count | None = None
+    boot_vga: bool | None = None
+    reset_methods: tuple[str, ...] | None = None
+    numa_node: Count | None = None
+    sriov: SrIov | None = None
+    physfn: Address | None = None
+    bridge_path: tuple[Address, ...] | None = None
+    drm_card: str | None = None
+    render_node: str | None = None
+    connectors: tuple[Connector, ...] | None = None
+    interfaces: tuple[str, ...] | None = None
+    block_devices: tuple[str, ...] | None = None
+
+    @cached_property
+    def place(self) -> PciAddress:
+        """The address as numbers."""
+        return PciAddress.parse(self.address)
+
+    @property
+    def base_class(self) -> str:
+        """The class without its programming interface, four digits; "" when unknown."""
+        return (self.class_code or "")[:4]
+
+    @property
+    def is_bridge(self) -> bool:
+        """Whether this is a bridge of any kind (PCI base class 06)."""
+        return self.base_class.startswith("06")
+
+    @property
+    def label(self) -> str:
+        """A name for a person."""
+        names = [n for n in (self.vendor, self.device) if n]
+        return " ".join(names) or f"{self.vendor_id or '????'}:{self.device_id or '????'}"
+
+
+class Role(msgspec.Struct, frozen=True, kw_only=True):
+    """One use the host makes of a PCI function, with what shows it."""
+
+    role: RoleName
+    address: Address
+    evidence: tuple[str, ...] = ()
+
+
+class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered."""
+
+    domain_type: Literal["kvm", "qemu"]
+    emulator: str | None = None
+    machine_types: tuple[str, ...] = ()
+    max_vcpus: Count | None = None
+    cpu_modes: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    secure_boot: bool = False
+    video_models: tuple[str, ...] = ()
+    graphics: tuple[str, ...] = ()
+    disk_buses: tuple[str, ...] = ()
+    pci_backends: tuple[str, ...] = ()
+    tpm_models: tuple[str, ...] = ()
+    tpm_backends: tuple[str, ...] = ()
+    sound_models: tuple[str, ...] | None = None
+    net_models: tuple[str, ...] | None = None
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """The virtualization software: versions as text, the connection, and its domain capabilities."""
+
+    uri: str | None = None
+    privileged: bool | None = None
+    libvirt_version: str | None = None
+    qemu_version: str | None = None
+    capabilities: DomainCapabilities | None = None
+    problem: str | None = None
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=False):
+    """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every function."""
+
+    schema: Annotated[int, Meta(ge=1)] = SCHEMA
+    kind: Literal["host"] = "host"
+    name: str = "this PC"
+    source: str | None = None
+    machine: Machine = Machine()
+    kernel: Kernel = Kernel()
+    cpu: Cpu = Cpu()
+    memory: Memory = Memory()
+    kvm: Kvm = Kvm()
+    iommu: Iommu = Iommu()
+    pci: tuple[PciFunction, ...] = ()
+    roles_read: tuple[RoleName, ...] = ()
+    roles: tuple[Role, ...] = ()
+    tpm_device: bool | None = None
+    stack: Stack | None = None
+    unknown: tuple[str, ...] = ()
+
+    @cached_property
+    def by_address(self) -> dict[str, PciFunction]:
+        """Every PCI function by its address."""
+        return {f.address: f for f in self.pci}
+
+    @cached_property
+    def by_group(self) -> dict[int, tuple[PciFunction, ...]]:
+        """The functions of each IOMMU group, in address order."""
+        return self._grouped(lambda f: f.iommu_group)
+
+    @cached_property
+    def by_slot(self) -> dict[str, tuple[PciFunction, ...]]:
+        """The functions of each slot (one card or one on-board device), in address order."""
+        return self._grouped(lambda f: f.place.slot)
+
+    @cached_property
+    def by_class(self) -> dict[str, tuple[PciFunction, ...]]:
+        """The functions of each PCI base class (two digits), in address order."""
+        return self._grouped(lambda f: f.base_class[:2])
+
+    def _grouped(self, key: Callable[[PciFunction], Key | None]) -> dict[Key, tuple[PciFunction, ...]]:
+        groups: dict[Key, list[PciFunction]] = {}
+        for function in sorted(self.pci, key=lambda f: f.place):
+            if (name := key(function)) is not None:
+                groups.setdefault(name, []).append(function)
+        return {name: tuple(members) for name, members in groups.items()}
+
+    @cached_property
+    def roles_by_address(self) -> dict[str, tuple[Role, ...]]:
+        """The roles of each function that has any."""
+        found: dict[str, list[Role]] = {}
+        for role in self.roles:
+            found.setdefault(role.address, []).append(role)
+        return {address: tuple(roles) for address, roles in found.items()}
+
+    def read(self, role: RoleName) -> bool:
+        """Whether this role was looked for at all."""
+        return role in self.roles_read
+
+
+class _Header(msgspec.Struct):
+    schema: int
+    kind: str
+
+
+def decode(data: bytes, origin: str) -> Host:
+    """Read a host document. ``origin`` names it in errors. Raises DocumentError."""
+    make_one = "make one with: clienthv inspect --save FILE"
+    try:
+        header = msgspec.json.decode(data, type=_Header)
+    except msgspec.ValidationError as e:
+        msg = f"{origin} is JSON, but not a clienthv host document: {e}"
+        raise DocumentError(msg, hint=make_one) from e
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
+        msg = f"{origin} is not a whole JSON document: {e}"
+        raise DocumentError(msg, hint=f"it may be cut short or of another kind; {make_one}") from e
+    if header.kind != "host":
+        msg = f"{origin} is a {header.kind!r} document, not a host document"
+        raise DocumentError(msg, hint=make_one)
+    if header.schema > SCHEMA:
+        msg = f"{origin} has host schema {header.schema}; this clienthv reads up to {SCHEMA}"
+        raise DocumentError(msg, hint="update clienthv, or save the document again with this version")
+    try:
+        host = msgspec.json.decode(data, type=Host)
+    except msgspec.ValidationError as e:
+        msg = f"{origin}: {e}"
+        raise DocumentError(msg, hint=f"the document does not follow host schema {SCHEMA}; {make_one}") from e
+    _check(host, origin)
+    return host
+
+
+def _check(host: Host, origin: str) -> None:
+    """Refuse what types cannot: one address twice, roles of functions that are not there."""
+    if len(host.by_address) != len(host.pci):
+        addresses = sorted(f.address for f in host.pci)
+        twice = next(a for a, b in itertools.pairwise(addresses) if a == b)
+        msg = f"{origin}: PCI function {twice} is listed twice"
+        raise DocumentError(msg, hint="the document was edited or merged; save it again")
+    for role in host.roles:
+        if role.address not in host.by_address:
+            msg = f"{origin}: role {role.role.value} names {role.address}, which is not among the PCI functions"
+            raise DocumentError(msg, hint="the document was edited; save it again")
+
+
+def encode(host: Host) -> bytes:
+    """The host document as indented JSON with a final newline; the same host gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(host, order="deterministic"), indent=1) + b"\n"

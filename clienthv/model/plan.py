@@ -1,0 +1,185 @@
+"""The plan document: for every device of a VM the strategy chosen, why, and why not each better one."""
+
+from __future__ import annotations
+
+from enum import StrEnum, unique
+from typing import Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clienthv.errors import DocumentError
+
+SCHEMA: Final = 1
+
+
+@unique
+class Kind(StrEnum):
+    """A kind of thing a VM has, in the order plans list them."""
+
+    CPU = "cpu"
+    FIRMWARE = "firmware"
+    GPU = "gpu"
+    NIC = "nic"
+    DISK = "disk"
+    AUDIO = "audio"
+    USB = "usb"
+    INPUT = "input"
+    TPM = "tpm"
+    DISPLAY = "display"
+
+
+@unique
+class Strategy(StrEnum):
+    """A way to give a VM one of its devices. The last five belong to the CPU and the firmware alone."""
+
+    PASSTHROUGH = "passthrough"
+    VF = "vf"
+    PARAVIRTUAL_3D = "paravirtual-3d"
+    PARAVIRTUAL = "paravirtual"
+    EMULATED = "emulated"
+    OMIT = "omit"
+    HARDWARE_VIRTUALIZATION = "hardware-virtualization"
+    BINARY_TRANSLATION = "binary-translation"
+    UEFI_SECURE_BOOT = "uefi-secure-boot"
+    UEFI = "uefi"
+    BIOS = "bios"
+
+
+_S = Strategy
+STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
+    Kind.CPU: (_S.HARDWARE_VIRTUALIZATION, _S.BINARY_TRANSLATION),
+    Kind.FIRMWARE: (_S.UEFI_SECURE_BOOT, _S.UEFI, _S.BIOS),
+    Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.NIC: (_S.VF, _S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.DISK: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.USB: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
+    Kind.INPUT: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.TPM: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
+    Kind.DISPLAY: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+}
+"""Which strategies each kind knows, best hardware access first. A profile may order them otherwise."""
+
+
+@unique
+class Reason(StrEnum):
+    """Why a rung was not taken. The codes are stable; each is explained in docs/reference/reasons.md."""
+
+    # CPU
+    NO_HARDWARE_VIRTUALIZATION = "no-hardware-virtualization"
+    VIRTUALIZATION_UNKNOWN = "virtualization-unknown"
+    KVM_NOT_USABLE = "kvm-not-usable"
+    ARCHITECTURE_DIFFERS = "architecture-differs"
+    # the device and its IOMMU
+    NO_SUCH_DEVICE = "no-such-device"
+    NOT_SELECTED = "not-selected"
+    IOMMU_ABSENT = "iommu-absent"
+    IOMMU_OFF = "iommu-off"
+    IOMMU_UNKNOWN = "iommu-unknown"
+    NO_IOMMU_GROUP = "no-iommu-group"
+    IOMMU_GROUP_STAYS = "iommu-group-stays"
+    NO_INTERRUPT_REMAPPING = "no-interrupt-remapping"
+    ACS_OVERRIDE = "acs-override"
+    VFIO_UNAVAILABLE = "vfio-unavailable"
+    NO_PRIVILEGE = "no-privilege"
+    IDS_UNKNOWN = "ids-unknown"
+    BEHIND_VMD = "behind-vmd"
+    # what the host needs
+    BOOT_DISPLAY = "boot-display"
+    BOOT_DISPLAY_UNKNOWN = "boot-display-unknown"
+    CONNECTED_DISPLAY = "connected-display"
+    MOUNTED_DISK = "mounted-disk"
+    MOUNTED_DISK_UNKNOWN = "mounted-disk-unknown"
+    DEFAULT_ROUTE = "default-route"
+    NETWORK_IN_USE = "network-in-use"
+    NETWORK_UNKNOWN = "network-unknown"
+    HOST_INPUT = "host-input"
+    HOST_INPUT_UNKNOWN = "host-input-unknown"
+    IS_PHYSICAL_FUNCTION = "is-physical-function"
+    # SR-IOV
+    NO_SRIOV = "no-sriov"
+    NO_VF_CREATED = "no-vf-created"
+    # what the guest and QEMU can do
+    NO_GUEST_DRIVER = "no-guest-driver"
+    NOT_IN_QEMU = "not-in-qemu"
+    NO_RENDER_NODE = "no-render-node"
+    RENDER_NODE_UNKNOWN = "render-node-unknown"
+    NO_TPM_DEVICE = "no-tpm-device"
+    TPM_UNKNOWN = "tpm-unknown"
+
+
+class Rejected(msgspec.Struct, frozen=True, kw_only=True):
+    """One rung not taken: a stable reason, a sentence with the evidence, and the smallest change that lifts it."""
+
+    strategy: Strategy
+    device: str | None
+    reason: Reason
+    detail: str
+    fix: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """What one device of the VM becomes.
+
+    ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it.
+    ``model`` is what the guest sees, ``backing`` what stands behind it on the host.
+    """
+
+    kind: Kind
+    name: str
+    strategy: Strategy
+    device: str | None
+    functions: tuple[str, ...]
+    model: str
+    backing: str
+    why: str
+    rejected: tuple[Rejected, ...]
+
+
+class HostChange(msgspec.Struct, frozen=True, kw_only=True):
+    """One change that ``up`` makes to the host, and how it is taken back."""
+
+    action: str
+    device: str
+    detail: str
+    undo: str
+
+
+class Warned(msgspec.Struct, frozen=True, kw_only=True):
+    """Something the plan hangs on or that a user should know."""
+
+    code: str
+    detail: str
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole answer for one VM on one host. ``memory_mib`` is in MiB."""
+
+    schema: Annotated[int, Meta(ge=1)] = SCHEMA
+    kind: Literal["plan"] = "plan"
+    profile: str
+    host: str
+    vcpus: Annotated[int, Meta(ge=1)]
+    memory_mib: Annotated[int, Meta(ge=1)]
+    decisions: tuple[Decision, ...]
+    host_changes: tuple[HostChange, ...]
+    warnings: tuple[Warned, ...]
+
+    def of(self, kind: Kind) -> Decision:
+        """The (first) decision of a kind; every plan has one for each."""
+        return next(d for d in self.decisions if d.kind is kind)
+
+
+def encode(plan: Plan) -> bytes:
+    """The plan document as indented JSON with a final newline; the same plan gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(plan, order="deterministic"), indent=1) + b"\n"
+
+
+def decode(data: bytes | str, origin: str) -> Plan:
+    """Read a plan document. Raises DocumentError, naming ``origin``."""
+    try:
+        return msgspec.json.decode(data, type=Plan)
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        msg = f"{origin} does not hold a clienthv plan: {e}"
+        raise DocumentError(msg) from e

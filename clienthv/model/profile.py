@@ -1,0 +1,276 @@
+"""The profile: what a guest is, how big, and per kind of device an ordered ladder of strategies."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from clienthv.errors import ProfileError
+from clienthv.model import values
+from clienthv.model.host import Address, RoleName
+from clienthv.model.plan import STRATEGIES, Kind, Strategy
+
+SCHEMA: Final = 1
+PROFILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
+_MAX_EXTENDS: Final = 8
+
+Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
+Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]
+
+
+class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What runs inside: its osinfo id, the device drivers it carries beyond what every OS has, and its manners.
+
+    ``power_button`` is whether it shuts down when its (ACPI) power button is pressed, as installed desktops do.
+    """
+
+    os: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$", max_length=64)] = "unknown"
+    drivers: tuple[Literal["virtio", "nvidia", "amd", "intel"], ...] = ()
+    power_button: bool = True
+
+
+class SizeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How big the VM is. The ``_min`` values say how far it may shrink on a small PC; without them it may not."""
+
+    vcpus: Annotated[int, Meta(ge=1, le=1024)] = 2
+    vcpus_min: Annotated[int, Meta(ge=1, le=1024)] | None = None
+    memory: Size = "4 GiB"
+    memory_min: Size | None = None
+
+
+class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Direct kernel boot: absolute paths (the last match of a ``*`` is taken) and the kernel's command line."""
+
+    kernel: Annotated[str, Meta(pattern="^/", max_length=1024)] | None = None
+    initrd: Annotated[str, Meta(pattern="^/", max_length=1024)] | None = None
+    cmdline: Annotated[str, Meta(max_length=2048)] | None = None
+
+
+class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One kind of device: the ladder, which of the host's devices may be used, and which refusals are lifted.
+
+    ``allow`` lifts the refusal to take what the host itself uses, only for the addresses named in ``select``.
+    """
+
+    prefer: Ladder | None = None
+    select: tuple[Address, ...] = ()
+    allow: tuple[RoleName, ...] = ()
+    model: Literal["host-passthrough", "host-model"] | None = None
+
+
+class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The ladders, one table per kind."""
+
+    cpu: Device = Device()
+    firmware: Device = Device()
+    gpu: Device = Device()
+    nic: Device = Device()
+    disk: Device = Device()
+    audio: Device = Device()
+    usb: Device = Device()
+    input: Device = Device()
+    tpm: Device = Device()
+    display: Device = Device()
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole profile with everything it extends merged in."""
+
+    schema: Annotated[int, Meta(ge=1, le=SCHEMA)] = SCHEMA
+    name: str = ""
+    description: Annotated[str, Meta(max_length=200)] = ""
+    guest: Guest = Guest()
+    size: SizeOf = SizeOf()
+    boot: Boot = Boot()
+    devices: Devices = Devices()
+
+    def device(self, kind: Kind) -> Device:
+        """The table of one kind."""
+        table: Device = getattr(self.devices, kind.value)
+        return table
+
+    def ladder(self, kind: Kind) -> tuple[Strategy, ...]:
+        """The ladder of one kind; a profile that gives none gets the portable end of what the kind knows."""
+        return self.device(kind).prefer or DEFAULT_LADDERS[kind]
+
+
+_S = Strategy
+DEFAULT_LADDERS: Final[dict[Kind, tuple[Strategy, ...]]] = {
+    Kind.CPU: STRATEGIES[Kind.CPU],
+    Kind.FIRMWARE: (_S.UEFI, _S.BIOS),
+    Kind.GPU: (_S.PARAVIRTUAL, _S.EMULATED),
+    Kind.NIC: (_S.PARAVIRTUAL, _S.EMULATED),
+    Kind.DISK: (_S.PARAVIRTUAL, _S.EMULATED),
+    Kind.AUDIO: (_S.EMULATED, _S.OMIT),
+    Kind.USB: (_S.EMULATED, _S.OMIT),
+    Kind.INPUT: (_S.EMULATED, _S.OMIT),
+    Kind.TPM: (_S.OMIT,),
+    Kind.DISPLAY: (_S.PARAVIRTUAL, _S.EMULATED),
+}
+
+
+class ProfileText(msgspec.Struct, frozen=True):
+    """A profile as written: its name, where it comes from, and the whole text."""
+
+    name: str
+    origin: str
+    text: str
+
+
+def parse(chain: tuple[ProfileText, ...]) -> Profile:
+    """Merge a chain of texts, the profile itself first and what it extends after it. Raises ProfileError."""
+    merged: dict[str, Any] = {}
+    for source in reversed(chain):
+        data = toml(source)
+        data.pop("extends", None)
+        _decode(data, source)
+        merged = _merge(merged, data)
+    first = chain[0]
+    profile = msgspec.structs.replace(_decode(merged, first), name=first.name)
+    _check_ladders(profile, first)
+    _check_size(profile, first)
+    return profile
+
+
+def chain_of(first: ProfileText, find: Callable[[str], ProfileText]) -> tuple[ProfileText, ...]:
+    """The profile and everything it extends, in that order. ``find`` looks a name up. Raises ProfileError."""
+    chain = [first]
+    while (parent := extends_of(chain[-1])) is not None:
+        if any(parent == link.name for link in chain) or len(chain) > _MAX_EXTENDS:
+            way = " → ".join([link.name for link in chain] + [parent])
+            msg = f"{first.origin}: extends goes round in a circle or too deep: {way}"
+            raise ProfileError(msg, hint="let the profile extend one that does not lead back to it")
+        chain.append(find(parent))
+    return tuple(chain)
+
+
+def extends_of(source: ProfileText) -> str | None:
+    """The name of the profile that this one extends. Raises ProfileError."""
+    name = toml(source).get("extends")
+    if name is not None and (not isinstance(name, str) or not PROFILE_NAME.match(name)):
+        msg = f"{source.origin}: extends: expected a profile's name, got {name!r}"
+        raise ProfileError(msg, hint="see clienthv profiles for the names")
+    return name
+
+
+def toml(source: ProfileText) -> dict[str, Any]:
+    """The text as a TOML table. Raises ProfileError."""
+    try:
+        return tomllib.loads(source.text)
+    except (tomllib.TOMLDecodeError, RecursionError) as e:
+        msg = f"{source.origin} is not valid TOML: {e}"
+        raise ProfileError(msg, hint="text values need quotes; tables are written [devices.gpu]") from e
+
+
+def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        below = result.get(key)
+        result[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result
+
+
+def _decode(data: dict[str, Any], source: ProfileText) -> Profile:
+    try:
+        return msgspec.convert(data, Profile)
+    except msgspec.ValidationError as e:
+        raise _explained(e, data, source) from e
+
+
+_UNKNOWN_FIELD = re.compile(r"Object contains unknown field `(?P<key>.*)`", re.DOTALL)
+_AT_PATH = re.compile(r" - at `(?:key in )?\$?\.?(?P<path>[^`]*)`\Z")
+_BAD_ENUM = re.compile(r"Invalid enum value (?P<value>'.*'|\d+)", re.DOTALL)
+
+
+def _explained(error: msgspec.ValidationError, data: dict[str, Any], source: ProfileText) -> ProfileError:
+    text = str(error)
+    at = _AT_PATH.search(text)
+    path = at.group("path") if at else ""
+    what = text[: at.start()] if at else text
+    hint = "clienthv profiles show balanced prints a complete example"
+    if unknown := _UNKNOWN_FIELD.match(what):
+        key = unknown.group("key")
+        allowed = _fields_at(path)
+        near = difflib.get_close_matches(key, allowed, n=1)
+        full = f"{path}.{key}" if path else key
+        what = f"unknown key {key!r}"
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys here: {', '.join(allowed)}"
+        return ProfileError(f"{source.origin}: {full}: {what}", hint=hint)
+    if bad := _BAD_ENUM.match(what):
+        choices = _choices_at(path)
+        value = bad.group("value").strip("'")
+        near = difflib.get_close_matches(value, choices, n=1)
+        what = f"{value!r} is not one of {', '.join(choices)}"
+        hint = f"did you mean {near[0]!r}?" if near else hint
+    elif "matching regex" in what:
+        what = f"{_value_at(data, path)!r} does not have the expected form ({what})"
+    return ProfileError(f"{source.origin}: {path or 'the profile'}: {what}", hint=hint)
+
+
+def _value_at(data: Any, path: str) -> Any:
+    for step in re.findall(r"[^.\[\]]+", path):
+        if isinstance(data, dict):
+            data = data.get(step)
+        elif isinstance(data, list | tuple) and step.isdigit() and int(step) < len(data):
+            data = data[int(step)]
+    return data
+
+
+def _fields_at(path: str) -> list[str]:
+    types: dict[str, Any] = {"": Profile, "guest": Guest, "size": SizeOf, "boot": Boot, "devices": Devices}
+    model = types.get(path, Device if path.startswith("devices.") else Profile)
+    extra = ["extends"] if model is Profile else []
+    return sorted([f.encode_name for f in msgspec.structs.fields(model) if f.name != "name"] + extra)
+
+
+def _choices_at(path: str) -> list[str]:
+    if ".allow" in path:
+        return [r.value for r in RoleName]
+    parts = path.split(".")
+    if len(parts) > 1 and parts[1] in set(Kind):
+        return [s.value for s in STRATEGIES[Kind(parts[1])]]
+    return [s.value for s in Strategy]
+
+
+def _check_ladders(profile: Profile, source: ProfileText) -> None:
+    for kind in Kind:
+        device = profile.device(kind)
+        known = STRATEGIES[kind]
+        for strategy in device.prefer or ():
+            if strategy not in known:
+                msg = f"{source.origin}: devices.{kind}.prefer: {strategy.value!r} is not a strategy for {kind}"
+                raise ProfileError(msg, hint=f"known for {kind}: {', '.join(known)}")
+        if len(set(device.prefer or ())) != len(device.prefer or ()):
+            msg = f"{source.origin}: devices.{kind}.prefer names a strategy twice"
+            raise ProfileError(msg, hint="each rung belongs on a ladder once")
+        if device.model is not None and kind is not Kind.CPU:
+            msg = f"{source.origin}: devices.{kind}.model: only the cpu has a model to choose"
+            raise ProfileError(msg, hint="remove the key")
+        if device.allow and not device.select:
+            msg = f"{source.origin}: devices.{kind}.allow needs devices.{kind}.select with the exact address"
+            raise ProfileError(msg, hint='name the device: select = ["0000:01:00.0"]')
+
+
+def _check_size(profile: Profile, source: ProfileText) -> None:
+    size = profile.size
+    if (size.vcpus_min or size.vcpus) > size.vcpus:
+        msg = f"{source.origin}: size.vcpus_min: {size.vcpus_min} is more than size.vcpus ({size.vcpus})"
+        raise ProfileError(msg, hint="the minimum is what the VM may shrink to")
+    for key, text in (("memory", size.memory), ("memory_min", size.memory_min or size.memory)):
+        try:
+            mib = values.parse_mib(text)
+        except ValueError as e:
+            msg = f"{source.origin}: size.{key}: {e}"
+            raise ProfileError(msg, hint='write it like "8 GiB"') from e
+        if mib < 64:
+            msg = f"{source.origin}: size.{key}: {text} is too small for any guest"
+            raise ProfileError(msg, hint="64 MiB is the least")
+    if values.parse_mib(size.memory_min or size.memory) > values.parse_mib(size.memory):
+        msg = f"{source.origin}: size.memory_min: {size.memory_min} is more than size.memory ({size.memory})"
+        raise ProfileError(msg, hint="the minimum is what the VM may shrink to")

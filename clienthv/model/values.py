@@ -1,0 +1,68 @@
+"""Small values with one spelling each: PCI addresses, sizes and names."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+PCI_ADDRESS_PATTERN: Final = r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$"
+_PCI_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-1][0-9a-fA-F])\.([0-7])$")
+
+VM_NAME_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$"
+_VM_NAME = re.compile(VM_NAME_PATTERN.rstrip("$") + r"\Z")
+
+_SIZE = re.compile(r"^\s*(\d{1,9})\s*(MiB|GiB|TiB)\s*\Z")
+SIZE_PATTERN: Final = r"^\s*\d{1,9}\s*(MiB|GiB|TiB)\s*$"
+_MIB_PER: Final = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
+
+
+class PciAddress(msgspec.Struct, frozen=True, order=True):
+    """A PCI function's place: domain, bus, device (slot) and function numbers (PCI Firmware Specification 3.x)."""
+
+    domain: int
+    bus: int
+    device: int
+    function: int
+
+    @classmethod
+    def parse(cls, text: str) -> PciAddress:
+        """Read ``0000:01:00.0`` or ``01:00.0``. Raises ValueError."""
+        match = _PCI_ADDRESS.match(text)
+        if match is None:
+            msg = f"{text!r} is not a PCI address such as 0000:01:00.0"
+            raise ValueError(msg)
+        domain, bus, device, function = match.groups()
+        return cls(int(domain or "0", 16), int(bus, 16), int(device, 16), int(function, 16))
+
+    def __str__(self) -> str:
+        return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"
+
+    @property
+    def slot(self) -> str:
+        """The address without its function: what the functions of one card share."""
+        return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}"
+
+
+def is_vm_name(text: str) -> bool:
+    """Whether ``text`` can name a VM: letters, digits and ``_.+-``, at most 64, no leading dot, dash or plus.
+
+    libvirt allows more; what it forbids or mangles (slashes, newlines, control characters) and what a shell or a
+    path would misread is left out.
+    """
+    return _VM_NAME.match(text) is not None
+
+
+def parse_mib(text: str) -> int:
+    """Read a size with its unit, ``"512 MiB"`` or ``"8 GiB"``, as MiB. Raises ValueError."""
+    match = _SIZE.match(text)
+    if match is None or int(match.group(1)) == 0:
+        msg = f'{text!r} is not a size with a unit, such as "512 MiB" or "8 GiB"'
+        raise ValueError(msg)
+    return int(match.group(1)) * _MIB_PER[match.group(2)]
+
+
+def format_mib(mib: int) -> str:
+    """A size in MiB for a person: ``8 GiB``, ``1536 MiB``."""
+    return f"{mib // 1024} GiB" if mib % 1024 == 0 and mib else f"{mib} MiB"

@@ -1,0 +1,52 @@
+"""Where clienthv keeps things: state, the embedded driver, and disk images it makes."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Final
+
+_SYSTEM_STATE: Final = Path("/var/lib/clienthv")
+
+
+def is_root() -> bool:
+    """Whether this process runs as root."""
+    return os.geteuid() == 0
+
+
+def state_root() -> Path:
+    """The state folder: ``$XDG_STATE_HOME/clienthv``, ``~/.local/state/clienthv`` (XDG Base Directory Specification).
+
+    Root's QEMU runs under an account of its own, which cannot reach into a closed home folder: there, and only where
+    XDG_STATE_HOME is not set, the state is kept in /var/lib/clienthv.
+    """
+    named = os.environ.get("XDG_STATE_HOME", "")
+    if named.startswith("/"):
+        return Path(named) / "clienthv"
+    home = Path.home()
+    if is_root() and not _open_to_others(home):
+        return _SYSTEM_STATE
+    return home / ".local" / "state" / "clienthv"
+
+
+def embed_root() -> Path:
+    """The folder of libvirt's embedded driver."""
+    return state_root() / "embed"
+
+
+def images() -> Path:
+    """Where new disk images go: they are data, not state (``XDG_DATA_HOME``); for root, as with the state."""
+    if is_root() and state_root() == _SYSTEM_STATE:
+        return _SYSTEM_STATE / "images"
+    named = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(named) if named.startswith("/") else Path.home() / ".local" / "share"
+    return base / "clienthv" / "images"
+
+
+def _open_to_others(folder: Path) -> bool:
+    """Whether another account can pass through a folder and all above it."""
+    try:
+        return all(p.stat().st_mode & stat.S_IXOTH for p in (folder, *folder.parents))
+    except OSError:
+        return False

@@ -1,0 +1,237 @@
+"""The choice: for every kind of device the first rung without an objection, and groups that move whole.
+
+A pure function of a host document and a profile. Each kind's rules object on their own; one rule can only be seen
+over all choices together: an IOMMU group moves whole or not at all. It is run to a fixpoint. Objections only
+accumulate, so it ends (docs/adr/0002).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from clienthv.errors import HostError, PlanError
+from clienthv.model import values
+from clienthv.model.host import Host, RoleName
+from clienthv.model.plan import Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
+from clienthv.model.profile import Profile
+from clienthv.strategies import RULES, Option, Question, pci, screens
+
+HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
+"""The strategies that move a PCI function of the host into the guest."""
+
+
+def plan(host: Host, profile: Profile) -> Plan:
+    """Decide every device of a VM.
+
+    Raises HostError when the host is too small for the profile, PlanError when a ladder has no rung left.
+    """
+    question = Question(host, profile)
+    vcpus, memory_mib = _size(host, profile)
+    climbs = [_Climb(kind, question) for kind in Kind]
+    _settle(climbs, host)
+    decisions = tuple(climb.decision() for climb in climbs)
+    return Plan(
+        profile=profile.name,
+        host=host.name,
+        vcpus=vcpus,
+        memory_mib=memory_mib,
+        decisions=decisions,
+        host_changes=tuple(_host_changes(decisions, host)),
+        warnings=tuple(_warnings(decisions, question, vcpus, memory_mib)),
+    )
+
+
+class _Climb:
+    """One kind's way down its ladder: where it stands and what was rejected on the way. It only ever goes down."""
+
+    def __init__(self, kind: Kind, question: Question) -> None:
+        self.kind = kind
+        self._question = question
+        self._rules = RULES[kind]
+        self.rejected: list[Rejected] = []
+        self._below = self._candidates()
+        self.here = next(self._below, None)
+
+    def _candidates(self) -> Iterator[Option]:
+        """Every option without an objection of its own, from the top; the others leave their objections behind."""
+        for strategy in self._question.profile.ladder(self.kind):
+            found = False
+            for option in self._rules.options(strategy, self._question):
+                found = True
+                objections = list(self._rules.objections(option, self._question))
+                self.rejected.extend(objections)
+                if not objections:
+                    yield option
+            if not found:
+                self.rejected.append(_nothing_there(self.kind, strategy, self._question))
+
+    def step_down(self, objection: Rejected) -> None:
+        """Give up the present option for good."""
+        self.rejected.append(objection)
+        self.here = next(self._below, None)
+
+    def decision(self) -> Decision:
+        """What this kind ends up with. Raises PlanError."""
+        if self.here is None:
+            ladder = ", ".join(self._question.profile.ladder(self.kind))
+            msg = f"nothing on the {self.kind} ladder ({ladder}) is possible on {self._question.host.name}"
+            reasons = [f"not {r.strategy}: {r.detail} [{r.reason}]" for r in self.rejected]
+            fixes = [r.fix for r in self.rejected if r.fix]
+            hint = fixes[0] if fixes else f"put another strategy for {self.kind} at the end of its ladder"
+            raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
+        return Decision(
+            kind=self.kind,
+            name=f"{self.kind}0",
+            strategy=self.here.strategy,
+            device=self.here.device,
+            functions=self.here.functions,
+            model=self.here.model,
+            backing=self.here.backing,
+            why=self.here.why,
+            rejected=tuple(self.rejected),
+        )
+
+
+def _nothing_there(kind: Kind, strategy: Strategy, question: Question) -> Rejected:
+    what = "virtual function" if strategy is Strategy.VF else f"{kind} device"
+    return Rejected(
+        strategy=strategy,
+        device=None,
+        reason=Reason.NO_SUCH_DEVICE,
+        detail=f"{question.host.name} has no {what} that could be handed over",
+    )
+
+
+def _settle(climbs: list[_Climb], host: Host) -> None:
+    """Let every choice step down that would tear an IOMMU group apart, until none does.
+
+    All are judged against the same set of choices before any steps down, so their order does not matter.
+    """
+    while True:
+        chosen = [c for c in climbs if c.here is not None and c.here.strategy in HOST_DEVICES]
+        moving = {address for c in chosen if c.here is not None for address in c.here.functions}
+        torn = [(c, o) for c in chosen if c.here is not None and (o := _torn_group(c.here, moving, host))]
+        if not torn:
+            return
+        for climb, objection in torn:
+            climb.step_down(objection)
+
+
+def _torn_group(option: Option, moving: set[str], host: Host) -> Rejected | None:
+    """An objection when a member of one of the option's groups would stay with the host, working.
+
+    Source: kernel, Documentation/driver-api/vfio.rst, "Groups, Devices, and IOMMUs".
+    """
+    groups = sorted({g for a in option.functions if (g := host.by_address[a].iommu_group) is not None})
+    staying = [
+        f for group in groups for f in host.by_group[group] if f.address not in moving and not pci.stays_harmlessly(f)
+    ]
+    if not staying:
+        return None
+    names = ", ".join(f"{f.address} {f.label} ({f.driver or 'driver not recorded'})" for f in staying[:4]) + (
+        f" and {len(staying) - 4} more" if len(staying) > 4 else ""
+    )
+    return Rejected(
+        strategy=option.strategy,
+        device=option.device,
+        reason=Reason.IOMMU_GROUP_STAYS,
+        detail=f"IOMMU group {', '.join(map(str, groups))} moves whole or not at all, and these stay: {names}",
+        fix="put the card into another slot, or select the whole group for this VM",
+    )
+
+
+def _size(host: Host, profile: Profile) -> tuple[int, int]:
+    """VCPUs and memory in MiB: what the profile wants, or less, down to its minimum. Raises HostError."""
+    size = profile.size
+    vcpus = min(size.vcpus, host.cpu.threads or size.vcpus)
+    if vcpus < (size.vcpus_min or size.vcpus):
+        least_vcpus = size.vcpus_min or size.vcpus
+        msg = f"{host.name} has {host.cpu.threads} CPU threads; profile {profile.name} needs {least_vcpus}"
+        raise HostError(msg, hint="lower size.vcpus, or give size.vcpus_min, in the profile")
+    want = values.parse_mib(size.memory)
+    least = values.parse_mib(size.memory_min or size.memory)
+    memory = host.memory
+    budget = (
+        memory.available_mib if memory.available_mib is not None else memory.total_mib and memory.total_mib * 3 // 4
+    )
+    if budget is None or want <= budget:
+        return vcpus, want
+    shrunk = budget // 256 * 256
+    if shrunk < least:
+        msg = (
+            f"{host.name} has {values.format_mib(budget)} of memory to give; "
+            f"profile {profile.name} needs {values.format_mib(least)}"
+        )
+        raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
+    return vcpus, shrunk
+
+
+def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
+    """Each function that changes its driver while the VM runs, once."""
+    addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
+    for address in addresses:
+        driver = host.by_address[address].driver
+        if driver in screens.HELD_FOR_GUESTS:
+            continue
+        was = driver or ("no driver" if driver == "" else "its present driver")
+        yield HostChange(
+            action="bind-vfio",
+            device=address,
+            detail=f"{address} goes from {was} to vfio-pci while the VM runs",
+            undo=f"libvirt gives it back to {was} when the VM stops (managed='yes')",
+        )
+
+
+def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, memory_mib: int) -> Iterator[Warned]:
+    host, profile = question.host, question.profile
+    if vcpus < profile.size.vcpus or memory_mib < values.parse_mib(profile.size.memory):
+        yield Warned(
+            code="shrunk-to-fit",
+            detail=f"{profile.size.vcpus} vCPUs and {profile.size.memory} were wanted; this PC has room for "
+            f"{vcpus} and {values.format_mib(memory_mib)}",
+        )
+    if host.stack is None or host.stack.capabilities is None:
+        why = host.stack.problem if host.stack is not None else None
+        yield Warned(
+            code="stack-unknown",
+            detail=(f"{why}: " if why else "")
+            + "what libvirt and QEMU offer there is not known; planned for those that clienthv's set-up installs",
+        )
+    passed = [d for d in decisions if d.strategy in HOST_DEVICES]
+    if passed and host.iommu.interrupt_remapping is None:
+        yield Warned(
+            code="interrupt-remapping-unknown",
+            detail=f"{', '.join(d.name for d in passed)}: hangs on interrupt remapping, which the host document "
+            "does not mention; without it the kernel refuses VFIO",
+        )
+    cpu = next(d for d in decisions if d.kind is Kind.CPU)
+    if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.kvm.usable is None:
+        yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
+    for decision in passed:
+        yield from _risks(decision, question)
+
+
+def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
+    """What a user should know of a device that moves although something speaks against it, or might."""
+    host, wanted = question.host, question.profile.device(decision.kind)
+    for address in decision.functions:
+        function = host.by_address[address]
+        for role in host.roles_by_address.get(address, ()):
+            if role.role in wanted.allow and address in wanted.select:
+                yield Warned(
+                    code="allowed-risk",
+                    detail=f"{decision.name}: the host uses {address} ({role.role}) and loses it "
+                    "while the VM runs, as the profile allows",
+                )
+        if function.base_class == "0c03" and pci.belongs_to_gpu(host, function) and not host.read(RoleName.INPUT):
+            yield Warned(
+                code="usb-with-gpu",
+                detail=f"{decision.name}: the USB-C port of the graphics card ({address}) moves too; "
+                "have no keyboard of the host plugged into it",
+            )
+    if host.iommu.acs_override:
+        yield Warned(
+            code="acs-override",
+            detail=f"{decision.name}: isolated by pcie_acs_override alone; the guest may reach other devices' memory",
+        )

@@ -1,0 +1,103 @@
+"""The only module that starts processes: qemu-img, and the viewers that take our place."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any, Final, NamedTuple, NoReturn
+
+from clienthv.errors import DiskError, HostError
+
+_SECONDS: Final = 30
+_ADDRESS_SPACE: Final = 2 << 30  # bytes; qemu-img has had bugs with crafted images (CVE-2024-4467 and others)
+_FORMATS: Final = ("qcow2", "raw")
+
+
+class ImageInfo(NamedTuple):
+    """A disk image as qemu-img sees it: its format and the size the guest sees, in bytes."""
+
+    format: str
+    virtual_size: int
+
+
+def image_info(path: Path) -> ImageInfo:
+    """Look at a disk image without trusting it.
+
+    Refused are formats other than qcow2 and raw, and images that lead QEMU to other files (backing and data files):
+    a stranger's image could name any file of this host. Raises DiskError, HostError.
+    """
+    text = _qemu_img(["info", "-U", "--output=json", "--", str(path)], f"read disk image {path}")
+    try:
+        info: dict[str, Any] = json.loads(text)
+        image_format, size = str(info["format"]), int(info["virtual-size"])
+    except (ValueError, KeyError, TypeError) as e:
+        msg = f"qemu-img said nothing that can be understood about {path}"
+        raise DiskError(msg, hint="is it a disk image?", detail=text) from e
+    if image_format not in _FORMATS:
+        msg = f"{path} is a {image_format} image; VMs are run from qcow2 or raw images"
+        raise DiskError(msg, hint=f"qemu-img convert -O qcow2 {path} NEW.qcow2")
+    others = info.get("backing-filename") or info.get("format-specific", {}).get("data", {}).get("data-file")
+    if others:
+        msg = f"{path} leads to another file: {others}"
+        raise DiskError(msg, hint=f"make it one file: qemu-img convert -O qcow2 {path} NEW.qcow2, if you trust it")
+    return ImageInfo(image_format, size)
+
+
+def create_image(path: Path, mib: int) -> None:
+    """Make an empty qcow2 image of ``mib`` MiB. Raises DiskError, HostError."""
+    _qemu_img(["create", "-q", "-f", "qcow2", "--", str(path), f"{mib}M"], f"make disk image {path}")
+
+
+def _qemu_img(arguments: list[str], what: str) -> str:
+    program = _find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
+    try:
+        done = subprocess.run(
+            [program, *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_SECONDS,
+            env={"PATH": os.defpath, "LC_ALL": "C"},
+            preexec_fn=_limit,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as e:
+        msg = f"cannot {what}: qemu-img did not finish within {_SECONDS} seconds"
+        raise DiskError(msg, hint="is the file on a network share that is gone?") from e
+    if done.returncode != 0:
+        words = done.stderr.strip().removeprefix("qemu-img: ") or f"qemu-img ended with {done.returncode}"
+        msg = f"cannot {what}: {words.splitlines()[0]}"
+        raise DiskError(msg, hint="check the path, the permissions and the free space", detail=done.stderr)
+    return done.stdout
+
+
+def _limit() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+
+
+def _find(program: str, hint: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        msg = f"{program} is not installed"
+        raise HostError(msg, hint=hint)
+    return found
+
+
+def become_console(uri: str, name: str) -> NoReturn:
+    """Become virsh on a guest's serial console. Raises HostError where virsh is missing."""
+    program = _find("virsh", "install libvirt-clients")
+    os.execv(program, [program, "--connect", uri, "console", name])  # noqa: S606 - no shell is wanted
+
+
+def become_viewer(uri: str, name: str) -> NoReturn:
+    """Become virt-viewer on a guest's screen. Raises HostError where it or a screen to show it on is missing."""
+    if not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        msg = "there is no graphical session here to show a window in"
+        raise HostError(msg, hint=f"clienthv screenshot {name} -o FILE takes a picture instead")
+    program = _find("virt-viewer", "install virt-viewer")
+    os.execv(program, [program, "--connect", uri, "--attach", "--", name])  # noqa: S606 - no shell is wanted

@@ -1,0 +1,76 @@
+"""Finding and reading profiles."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from clienthv import datafiles
+from clienthv.errors import ProfileError
+from clienthv.model import profile
+from clienthv.model.profile import Profile, ProfileText
+
+DEFAULT: Final = "balanced"
+_MAX_BYTES: Final = 256 * 1024
+
+
+def load(name_or_path: str) -> tuple[Profile, tuple[ProfileText, ...]]:
+    """A profile by name or by path, with the texts it was made of. Raises ProfileError."""
+    first = read(Path(name_or_path)) if is_path(name_or_path) else find(name_or_path)
+    chain = profile.chain_of(first, find)
+    return profile.parse(chain), chain
+
+
+def is_path(text: str) -> bool:
+    """Whether a user means a file: it has a slash or ends in .toml."""
+    return "/" in text or text.endswith(".toml")
+
+
+def find(name: str) -> ProfileText:
+    """A profile by name, from the first folder that has it. Raises ProfileError."""
+    if not profile.PROFILE_NAME.match(name):
+        msg = f"{name!r} cannot be a profile's name"
+        raise ProfileError(msg, hint="names have lower-case letters, digits and dashes; a file is given by its path")
+    for folder in datafiles.folders("profiles"):
+        path = folder.path / f"{name}.toml"
+        if path.is_file():
+            return read(path)
+    known = sorted({p.stem for _, p in listing()})
+    near = difflib.get_close_matches(name, known, n=1)
+    msg = f"there is no profile {name!r}"
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ProfileError(msg, hint=f"{hint}known: {', '.join(known)} (clienthv profiles)")
+
+
+def read(path: Path) -> ProfileText:
+    """The text of a profile's file. Raises ProfileError."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+    except OSError as e:
+        msg = f"cannot read {path}: {e.strerror}"
+        raise ProfileError(msg, hint="clienthv profiles lists the profiles that can be used") from e
+    if len(data) > _MAX_BYTES:
+        msg = f"{path} is larger than {_MAX_BYTES // 1024} KiB: not a profile"
+        raise ProfileError(msg, hint="clienthv profiles show balanced prints one")
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as e:
+        msg = f"{path} is not UTF-8 text (byte {e.start})"
+        raise ProfileError(msg, hint="TOML files are UTF-8") from e
+    name = path.stem if profile.PROFILE_NAME.match(path.stem) else "unnamed"
+    return ProfileText(name=name, origin=str(path), text=text)
+
+
+def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
+    """Every profile that can be named, with the folder it comes from; hidden ones (same name later) left out."""
+    seen: set[str] = set()
+    for folder in datafiles.folders("profiles"):
+        if not folder.path.is_dir():
+            continue
+        for path in sorted(folder.path.glob("*.toml")):
+            if path.stem not in seen and profile.PROFILE_NAME.match(path.stem):
+                seen.add(path.stem)
+                yield folder, path

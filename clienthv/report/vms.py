@@ -1,0 +1,43 @@
+"""VMs as a table or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import msgspec
+
+from clienthv.model.plan import Plan
+
+
+def facts(name: str, state: str, why: str, plan: Plan | None, problem: str | None) -> dict[str, Any]:
+    """What is said of one VM: its state, its profile, and the strategy of each device."""
+    return {
+        "name": name,
+        "state": state,
+        "why": why or None,
+        "profile": plan.profile if plan is not None else None,
+        "strategies": {d.name: d.strategy.value for d in plan.decisions} if plan is not None else None,
+        "problem": problem,
+    }
+
+
+def as_json(rows: Sequence[dict[str, Any]]) -> str:
+    """All VMs as one JSON document."""
+    return msgspec.json.format(msgspec.json.encode({"schema": 1, "vms": rows}), indent=1).decode()
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """One line for each VM, and its devices below."""
+    if not rows:
+        yield "there are no VMs here; clienthv up PROFILE makes one"
+        return
+    width = max(len("NAME"), *(len(r["name"]) for r in rows))
+    yield f"{'NAME':<{width}}  {'STATE':<12}  PROFILE"
+    for row in rows:
+        state = row["state"] + (f" ({row['why']})" if row["why"] else "")
+        of = row["profile"] or row["problem"] or "not made by clienthv"
+        yield f"{row['name']:<{width}}  {state:<12}  {of}"
+        if row["strategies"]:
+            devices = ", ".join(f"{name.rstrip('0')} {strategy}" for name, strategy in row["strategies"].items())
+            yield f"{'':<{width}}  {devices}"

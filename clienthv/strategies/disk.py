@@ -1,0 +1,44 @@
+"""How the guest gets its disk."""
+
+from __future__ import annotations
+
+from clienthv.model.plan import Kind, Strategy
+from clienthv.strategies import pci
+from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted
+
+_NVME_CLASS = "0108"
+
+
+def options(strategy: Strategy, question: Question) -> Options:
+    """Every NVMe controller that could be handed over whole, or a disk image."""
+    match strategy:
+        case Strategy.PASSTHROUGH:
+            for function in question.host.by_class.get("01", ()):
+                if function.base_class == _NVME_CLASS and function.physfn is None:
+                    yield pci.whole(
+                        function, question, Kind.DISK, f"{function.label}, the whole controller and all on it"
+                    )
+        case Strategy.PARAVIRTUAL:
+            yield Option(
+                strategy=strategy,
+                model="virtio",
+                backing="disk image",
+                why="virtio-blk: fast, and the image runs on every PC",
+            )
+        case Strategy.EMULATED:
+            yield Option(
+                strategy=strategy,
+                model="sata",
+                backing="disk image",
+                why="an AHCI disk that every system since 2006 has a driver for",
+            )
+        case _:
+            yield omitted("a disk")
+
+
+def objections(option: Option, question: Question) -> Objections:
+    """A controller that carries a mounted filesystem or swap stays with the host."""
+    if option.strategy is Strategy.PASSTHROUGH:
+        yield from pci.named_passthrough(option, question, Kind.DISK)
+    elif option.strategy is Strategy.PARAVIRTUAL:
+        yield from needs_virtio(option, question)

@@ -1,0 +1,73 @@
+"""What every kind's rules are written in: the question asked, an option, and objections to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TypeAlias
+
+import msgspec
+
+from clienthv.model.host import DomainCapabilities, Host
+from clienthv.model.plan import Reason, Rejected, Strategy
+from clienthv.model.profile import Profile
+from clienthv.strategies.screens import BootDisplay, boot_displays
+
+
+class Question(msgspec.Struct, frozen=True, dict=True):
+    """One host and one profile: everything a rule may look at."""
+
+    host: Host
+    profile: Profile
+
+    @cached_property
+    def boot_displays(self) -> dict[str, BootDisplay]:
+        """For every GPU whether it drives the host's boot display."""
+        return boot_displays(self.host)
+
+    @property
+    def capabilities(self) -> DomainCapabilities | None:
+        """What this host's libvirt and QEMU offer; None when the host document does not say."""
+        return self.host.stack.capabilities if self.host.stack is not None else None
+
+    def guest_has(self, driver: str) -> bool:
+        """Whether the guest carries a driver, by the profile's word."""
+        return driver in self.profile.guest.drivers
+
+
+class Option(msgspec.Struct, frozen=True, kw_only=True):
+    """One way to carry out a strategy: what the guest sees, what stands behind it, and why it is good."""
+
+    strategy: Strategy
+    model: str
+    backing: str
+    why: str
+    device: str | None = None
+    functions: tuple[str, ...] = ()
+
+
+Options: TypeAlias = Iterator[Option]
+Objections: TypeAlias = Iterator[Rejected]
+
+
+def reject(option: Option, reason: Reason, detail: str, fix: str | None = None) -> Rejected:
+    """An objection to an option."""
+    return Rejected(strategy=option.strategy, device=option.device, reason=reason, detail=detail, fix=fix)
+
+
+def needs_virtio(option: Option, question: Question) -> Objections:
+    """A paravirtual device is a box of stones to a guest without the driver (virtio specification, section 1)."""
+    if not question.guest_has("virtio"):
+        yield reject(
+            option,
+            Reason.NO_GUEST_DRIVER,
+            f"the profile's guest ({question.profile.guest.os}) is not said to carry virtio drivers",
+            'install them in the guest, then set guest.drivers = ["virtio"] in the profile',
+        )
+
+
+def omitted(what: str) -> Option:
+    """The option of leaving a device out."""
+    return Option(
+        strategy=Strategy.OMIT, model="none", backing="nothing", why=f"the profile allows a VM without {what}"
+    )

@@ -1,0 +1,122 @@
+"""How the guest gets its graphics."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.host import PciFunction
+from clienthv.model.plan import Kind, Reason, Strategy
+from clienthv.strategies import pci, screens
+from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
+
+_DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
+
+
+def options(strategy: Strategy, question: Question) -> Options:
+    """Every GPU or virtual function that could serve, or a virtual graphics adapter."""
+    host = question.host
+    match strategy:
+        case Strategy.PASSTHROUGH:
+            gpus = [f for f in screens.gpus_of(host) if f.physfn is None]
+            # A card of its own before graphics that the chipset or processor carries (those sit on the root bus).
+            for gpu in sorted(gpus, key=lambda f: (f.place.bus == 0, f.place)):
+                yield pci.whole(gpu, question, Kind.GPU, f"{gpu.label}: native speed, tied to this PC")
+        case Strategy.VF:
+            for function in screens.gpus_of(host):
+                if function.physfn is not None:
+                    why = f"a virtual function of {function.physfn}: near native, the host keeps its GPU"
+                    yield pci.option(strategy, function, (function.address,), why)
+        case Strategy.PARAVIRTUAL_3D:
+            node = next((f for f in screens.gpus_of(host) if f.render_node), None)
+            yield Option(
+                strategy=strategy,
+                model="virtio",
+                backing=f"{node.render_node} of {node.label}" if node else "a render node",
+                why="virtio-gpu with 3D by the host's GPU, which stays with the host",
+            )
+        case Strategy.PARAVIRTUAL:
+            yield Option(
+                strategy=strategy,
+                model="virtio",
+                backing="QEMU",
+                why="virtio-vga: any screen size, the same on every PC, 2D",
+            )
+        case Strategy.EMULATED:
+            yield Option(strategy=strategy, model="vga", backing="QEMU", why="standard VGA: works in every guest, 2D")
+        case _:
+            yield omitted("graphics")
+
+
+def objections(option: Option, question: Question) -> Objections:
+    """The host's own screen stays; a GPU needs a driver in the guest; 3D needs a render node and QEMU's GL."""
+    match option.strategy:
+        case Strategy.PASSTHROUGH | Strategy.VF:
+            yield from pci.passthrough(option, question, Kind.GPU)
+            if option.device is not None:
+                yield from _guest_driver(option, question.host.by_address[option.device], question)
+        case Strategy.PARAVIRTUAL_3D:
+            yield from needs_virtio(option, question)
+            yield from _against_3d(option, question)
+        case Strategy.PARAVIRTUAL:
+            yield from needs_virtio(option, question)
+            yield from _in_qemu(option, question)
+        case Strategy.EMULATED:
+            yield from _in_qemu(option, question)
+        case _:
+            return
+
+
+def _guest_driver(option: Option, gpu: PciFunction, question: Question) -> Objections:
+    if gpu.vendor_id is None:
+        yield reject(
+            option,
+            Reason.IDS_UNKNOWN,
+            f"the host document has no vendor id for {gpu.address}, so the guest's driver cannot be named",
+            "run clienthv inspect --save on that PC, or list the devices with lspci -nn",
+        )
+        return
+    driver = _DRIVER_OF.get(gpu.vendor_id)
+    if driver is None:
+        yield reject(
+            option, Reason.NO_GUEST_DRIVER, f"PCI vendor {gpu.vendor_id} makes no GPU that guests have drivers for"
+        )
+    elif not question.guest_has(driver):
+        yield reject(
+            option,
+            Reason.NO_GUEST_DRIVER,
+            f"the profile's guest ({question.profile.guest.os}) is not said to carry a driver for {driver} GPUs",
+            f'add "{driver}" to guest.drivers in the profile once the guest has it',
+        )
+
+
+def _against_3d(option: Option, question: Question) -> Objections:
+    capabilities = question.capabilities
+    if not any(f.render_node for f in screens.gpus_of(question.host)):
+        known = question.host.stack is not None
+        yield reject(
+            option,
+            Reason.NO_RENDER_NODE if known else Reason.RENDER_NODE_UNKNOWN,
+            "no GPU of the host has a render node (/dev/dri/renderD*)"
+            if known
+            else "the host document does not say whether a GPU has a render node",
+            "a GPU with a kernel DRM driver gives one" if known else "run clienthv inspect --save on that PC",
+        )
+    if capabilities is not None and "egl-headless" not in capabilities.graphics:
+        yield reject(
+            option,
+            Reason.NOT_IN_QEMU,
+            "this QEMU has no OpenGL display (egl-headless is not among libvirt's graphics types)",
+            "install qemu-system-modules-opengl",
+        )
+    yield from _in_qemu(option, question)
+
+
+def _in_qemu(option: Option, question: Question) -> Objections:
+    capabilities = question.capabilities
+    if capabilities is not None and option.model not in capabilities.video_models:
+        yield reject(
+            option,
+            Reason.NOT_IN_QEMU,
+            f"this QEMU offers the video models {', '.join(capabilities.video_models)}, not {option.model}",
+            "install the full QEMU (qemu-system-x86)",
+        )

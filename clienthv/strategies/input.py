@@ -1,0 +1,30 @@
+"""How the guest gets its pointer and keyboard."""
+
+from __future__ import annotations
+
+from clienthv.model.plan import Kind, Strategy
+from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted
+
+
+def options(strategy: Strategy, question: Question) -> Options:
+    """One option each; without USB the emulated pointer is PS/2, which every PC machine type has."""
+    match strategy:
+        case Strategy.PARAVIRTUAL:
+            yield Option(strategy=strategy, model="virtio", backing="the display", why="virtio tablet and keyboard")
+        case Strategy.EMULATED if question.profile.ladder(Kind.USB) != (Strategy.OMIT,):
+            yield Option(
+                strategy=strategy,
+                model="usb-tablet",
+                backing="the display",
+                why="a USB tablet: the pointer follows without being caught",
+            )
+        case Strategy.EMULATED:
+            yield Option(strategy=strategy, model="ps2", backing="the display", why="the PS/2 mouse that every PC has")
+        case _:
+            yield omitted("a tablet")
+
+
+def objections(option: Option, question: Question) -> Objections:
+    """Only virtio needs anything of the guest."""
+    if option.strategy is Strategy.PARAVIRTUAL:
+        yield from needs_virtio(option, question)

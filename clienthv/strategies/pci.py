@@ -1,0 +1,283 @@
+"""What speaks against handing a PCI function to a guest, whatever kind of device it is."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.host import Host, PciFunction, RoleName
+from clienthv.model.plan import Kind, Reason, Rejected, Strategy
+from clienthv.strategies import screens
+from clienthv.strategies.frame import Objections, Option, Question, reject
+
+_HOST_BRIDGE: Final = "0600"
+_PCI_BRIDGES: Final = frozenset({"0604", "0609"})
+_NON_ESSENTIAL: Final = "13"
+_MAX_DOMAIN: Final = 0xFFFF  # PCI has 16 bits; Linux numbers VMD's own domains from 0x10000
+_CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
+_HDMI_AUDIO: Final = "0403"
+_USB_CONTROLLER: Final = "0c03"
+
+_ROLE_REASONS: Final = {
+    RoleName.BOOT_DISPLAY: (Reason.BOOT_DISPLAY, "drives the host's boot display"),
+    RoleName.CONNECTED_DISPLAY: (Reason.CONNECTED_DISPLAY, "has the only connected screen"),
+    RoleName.MOUNTED_DISK: (Reason.MOUNTED_DISK, "carries disks the host has mounted"),
+    RoleName.DEFAULT_ROUTE: (Reason.DEFAULT_ROUTE, "carries the host's default route"),
+    RoleName.NETWORK: (Reason.NETWORK_IN_USE, "carries the host's network"),
+    RoleName.INPUT: (Reason.HOST_INPUT, "carries the host's keyboard or mouse"),
+}
+
+_UNREAD: Final = {
+    RoleName.BOOT_DISPLAY: (Reason.BOOT_DISPLAY_UNKNOWN, "whether it drives the boot display"),
+    RoleName.MOUNTED_DISK: (Reason.MOUNTED_DISK_UNKNOWN, "whether the host has disks on it mounted"),
+    RoleName.NETWORK: (Reason.NETWORK_UNKNOWN, "whether the host's network runs over it"),
+    RoleName.INPUT: (Reason.HOST_INPUT_UNKNOWN, "whether the host's keyboard hangs on it"),
+}
+
+
+def option(strategy: Strategy, function: PciFunction, functions: tuple[str, ...], why: str) -> Option:
+    """An option that rests on one PCI function; ``functions`` are all that move with it."""
+    return Option(
+        strategy=strategy,
+        device=function.address,
+        functions=functions,
+        model=f"{function.vendor_id or '????'}:{function.device_id or '????'}",
+        backing=function.label,
+        why=why,
+    )
+
+
+def whole(function: PciFunction, question: Question, kind: Kind, why: str) -> Option:
+    """Passing a function with all that has to move with it: its card, and group members the profile names."""
+    moving = {f.address for f in companions(question.host, function)}
+    groups = {question.host.by_address[a].iommu_group for a in moving} - {None}
+    for address in question.profile.device(kind).select:
+        mate = question.host.by_address.get(address)
+        if mate is not None and mate.iommu_group in groups and not mate.is_bridge:
+            moving.add(address)
+    return option(Strategy.PASSTHROUGH, function, tuple(sorted(moving)), why)
+
+
+def companions(host: Host, function: PciFunction) -> tuple[PciFunction, ...]:
+    """The functions of one card that are useless or unsafe apart: a GPU with its audio, USB-C and serial functions.
+
+    A slot that holds more than those is an on-board complex (an APU's graphics, security processor and USB), whose
+    functions are devices of their own; there only the graphics' HDMI audio belongs along. Functions of other cards
+    belong together where one IOMMU group holds them (kernel, Documentation/driver-api/vfio.rst, "Groups").
+    """
+    siblings = [f for f in host.by_slot[function.place.slot] if f.physfn is None and not f.is_bridge]
+    if function.physfn is not None or len(siblings) == 1:
+        return (function,)
+    if screens.is_gpu(function):
+        others = [f for f in siblings if f is not function]
+        if all(screens.is_gpu(f) or f.base_class in _CARD_COMPANIONS for f in others):
+            return tuple(siblings)
+        return tuple(f for f in siblings if f is function or (f.base_class == _HDMI_AUDIO and f.place.function == 1))
+    return tuple(
+        f for f in siblings if f is function or (f.iommu_group is not None and f.iommu_group == function.iommu_group)
+    )
+
+
+def belongs_to_gpu(host: Host, function: PciFunction) -> bool:
+    """Whether a function is part of a graphics card or of an APU's graphics."""
+    gpus = (f for f in host.by_slot[function.place.slot] if screens.is_gpu(f))
+    return any(function in companions(host, gpu) for gpu in gpus)
+
+
+def stays_harmlessly(function: PciFunction) -> bool:
+    """Whether a group member may stay on the host while another is in a guest.
+
+    The kernel lets bridges stay, and functions without a driver or held by a stub
+    (Documentation/driver-api/vfio.rst, "Groups"; iommu_group_claim_dma_owner). What is unknown does not count.
+    """
+    if function.base_class in _PCI_BRIDGES:
+        return True
+    if function.driver is None:
+        # Dummy host bridges and non-essential instrumentation have nothing that a driver would bind to.
+        return function.base_class == _HOST_BRIDGE or function.base_class.startswith(_NON_ESSENTIAL)
+    return function.driver == "" or function.driver in screens.HELD_FOR_GUESTS
+
+
+def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
+    """Everything that speaks against handing an option's functions to a guest, but the unity of groups."""
+    selected = question.profile.device(kind).select
+    if selected and option.device not in selected:
+        yield reject(option, Reason.NOT_SELECTED, f"the profile selects {', '.join(selected)} for {kind}")
+        return
+    if question.host.stack is not None and question.host.stack.privileged is False:
+        yield reject(
+            option,
+            Reason.NO_PRIVILEGE,
+            f"the connection {question.host.stack.uri} may not take devices from the host",
+            "use qemu:///system, as a member of the group libvirt",
+        )
+    if any(question.host.by_address[a].place.domain > _MAX_DOMAIN for a in option.functions):
+        yield reject(
+            option,
+            Reason.BEHIND_VMD,
+            f"{option.device} sits behind an Intel VMD controller, which alone can be handed over",
+            'turn off "VMD" or "RAID mode" in the firmware setup',
+        )
+    yield from _against_iommu(option, question, kind)
+    for address in option.functions:
+        function = question.host.by_address[address]
+        if function.sriov is not None and function.sriov.virtfns:
+            yield reject(
+                option,
+                Reason.IS_PHYSICAL_FUNCTION,
+                f"{address} has {len(function.sriov.virtfns)} virtual functions, which would vanish with it",
+                f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
+            )
+        yield from _host_needs(option, function, question, kind)
+
+
+def named_passthrough(option: Option, question: Question, kind: Kind) -> Objections:
+    """As ``passthrough``, for what nobody should lose unasked: disks with data on them, USB and sound sockets.
+
+    An unmounted disk still holds somebody's data, and a USB controller somebody's Bluetooth: the profile names it.
+    """
+    if not question.profile.device(kind).select:
+        yield reject(
+            option,
+            Reason.NOT_SELECTED,
+            f"{option.device} {option.backing}: a {kind} device of the host is handed over only when it is named",
+            f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
+        )
+        return
+    yield from passthrough(option, question, kind)
+
+
+def _against_iommu(option: Option, question: Question, kind: Kind) -> Objections:
+    """VFIO isolates by IOMMU groups and interrupt remapping (kernel, Documentation/driver-api/vfio.rst)."""
+    iommu, host = question.host.iommu, question.host
+    if iommu.enabled is not True:
+        yield _without_iommu(option, host)
+        return
+    lone = [a for a in option.functions if host.by_address[a].iommu_group is None]
+    if lone:
+        yield reject(
+            option,
+            Reason.NO_IOMMU_GROUP,
+            f"{', '.join(lone)}: in no IOMMU group, so the IOMMU does not cover it"
+            if iommu.groups is not None
+            else f"{', '.join(lone)}: the host document does not say which IOMMU group it is in",
+            "look for the device in the kernel's messages (dmesg | grep -i iommu)",
+        )
+    if iommu.interrupt_remapping is False:
+        yield reject(
+            option,
+            Reason.NO_INTERRUPT_REMAPPING,
+            "the IOMMU does not remap interrupts: a guest could send the host any interrupt",
+            "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup",
+        )
+    if iommu.acs_override and option.device not in question.profile.device(kind).select:
+        yield reject(
+            option,
+            Reason.ACS_OVERRIDE,
+            "the kernel runs with pcie_acs_override: groups look smaller than the isolation really is",
+            f'accept the risk for this device alone: select = ["{option.device}"] in the profile',
+        )
+    capabilities = question.capabilities
+    if capabilities is not None and "vfio" not in capabilities.pci_backends:
+        yield reject(
+            option,
+            Reason.VFIO_UNAVAILABLE,
+            "libvirt's domain capabilities offer no VFIO for PCI devices (hostdev pciBackend is empty)",
+            "sudo modprobe vfio-pci",
+        )
+
+
+def _without_iommu(option: Option, host: Host) -> Rejected:
+    iommu = host.iommu
+    if iommu.enabled is None:
+        return reject(
+            option,
+            Reason.IOMMU_UNKNOWN,
+            "the host document does not say whether an IOMMU is active",
+            "run clienthv inspect --save on that PC",
+        )
+    if iommu.acpi_table == "none":
+        return reject(
+            option,
+            Reason.IOMMU_ABSENT,
+            "the firmware describes no IOMMU (neither DMAR nor IVRS among the ACPI tables)",
+            'turn on "VT-d" or "IOMMU" in the firmware setup, where the processor and board have it',
+        )
+    return reject(option, Reason.IOMMU_OFF, "no IOMMU group exists: the kernel has no IOMMU active", enable_iommu(host))
+
+
+def enable_iommu(host: Host) -> str:
+    """The smallest change that turns the IOMMU on (kernel, Documentation/admin-guide/kernel-parameters.txt).
+
+    AMD-Vi is on by default and knows no ``amd_iommu=on``; it is off only by a parameter or in the firmware.
+    """
+    off = [p for p in host.iommu.parameters or () if p in {"iommu=off", "intel_iommu=off", "amd_iommu=off"}]
+    if off:
+        return f"remove {' '.join(off)} from the kernel command line"
+    if host.iommu.acpi_table == "DMAR" or (host.iommu.acpi_table is None and host.cpu.vendor == "GenuineIntel"):
+        also = "" if host.iommu.acpi_table == "DMAR" else ', and turn on "VT-d" in the firmware setup'
+        return f"add intel_iommu=on to the kernel command line{also}"
+    if host.cpu.vendor == "AuthenticAMD":
+        return 'turn on "IOMMU" in the firmware setup; the kernel then uses it without a parameter'
+    return 'turn on "VT-d" or "IOMMU" in the firmware setup'
+
+
+def _host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
+    """Roles that keep a function with the host, and roles that nobody looked for."""
+    host, wanted = question.host, question.profile.device(kind)
+    if function.driver in screens.HELD_FOR_GUESTS:
+        return
+    named = function.address in wanted.select
+    boot = question.boot_displays.get(function.address, screens.NOT_A_SCREEN)
+    held = [(role.role, "; ".join(role.evidence)) for role in host.roles_by_address.get(function.address, ())]
+    if boot.drives and RoleName.BOOT_DISPLAY not in {role for role, _ in held}:
+        held.insert(0, (RoleName.BOOT_DISPLAY, boot.evidence))
+    for role, evidence in held:
+        if named and role in wanted.allow:
+            continue
+        if role is RoleName.CONNECTED_DISPLAY and (boot.drives or _another_screen(question, function)):
+            continue
+        reason, what = _ROLE_REASONS[role]
+        yield reject(
+            option,
+            reason,
+            f"{function.address} {what}" + (f" ({evidence})" if evidence else ""),
+            f'if you mean it: select = ["{function.address}"] and allow = ["{role}"] in the profile',
+        )
+    for role in _unread_roles(function, question, boot):
+        if named and role in wanted.allow:
+            continue
+        reason, what = _UNREAD[role]
+        yield reject(
+            option,
+            reason,
+            f"the host document does not say {what} ({function.address})",
+            "run clienthv inspect --save on that PC, "
+            f'or say so: select = ["{function.address}"] and allow = ["{role}"] in the profile',
+        )
+
+
+def _another_screen(question: Question, function: PciFunction) -> bool:
+    """Whether the host keeps a screen without this GPU."""
+    return any(
+        address != function.address
+        and (boot.drives or screens.has_role(question.host, address, RoleName.CONNECTED_DISPLAY))
+        for address, boot in question.boot_displays.items()
+    )
+
+
+def _unread_roles(function: PciFunction, question: Question, boot: screens.BootDisplay) -> tuple[RoleName, ...]:
+    """The roles that a function of this class could have and that were not looked for."""
+    if function.driver == "":
+        return ()
+    host = question.host
+    if screens.is_gpu(function):
+        return (RoleName.BOOT_DISPLAY,) if boot.drives is None else ()
+    by_class = {
+        "01": (RoleName.MOUNTED_DISK,),
+        "02": (RoleName.NETWORK,),
+        _USB_CONTROLLER: (RoleName.INPUT, RoleName.MOUNTED_DISK),
+    }
+    if function.base_class == _USB_CONTROLLER and belongs_to_gpu(host, function):
+        return ()  # a graphics card's USB-C port: the plan warns instead
+    could = by_class.get(function.base_class, by_class.get(function.base_class[:2], ()))
+    return tuple(role for role in could if not host.read(role))

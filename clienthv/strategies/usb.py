@@ -1,0 +1,37 @@
+"""How the guest gets its USB controller."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.plan import Kind, Strategy
+from clienthv.strategies import pci
+from clienthv.strategies.frame import Objections, Option, Options, Question, omitted
+
+_USB_CLASS: Final = "0c03"
+
+
+def options(strategy: Strategy, question: Question) -> Options:
+    """Every USB controller of its own (not a graphics card's), or a virtual one."""
+    host = question.host
+    match strategy:
+        case Strategy.PASSTHROUGH:
+            for function in host.by_class.get("0c", ()):
+                if function.base_class == _USB_CLASS and not pci.belongs_to_gpu(host, function):
+                    why = f"{function.label}: whatever is plugged in belongs to the guest"
+                    yield pci.whole(function, question, Kind.USB, why)
+        case Strategy.EMULATED:
+            yield Option(
+                strategy=strategy,
+                model="qemu-xhci",
+                backing="QEMU",
+                why="a USB 3 controller that current systems have a driver for",
+            )
+        case _:
+            yield omitted("USB")
+
+
+def objections(option: Option, question: Question) -> Objections:
+    """The controller that carries the host's keyboard stays."""
+    if option.strategy is Strategy.PASSTHROUGH:
+        yield from pci.named_passthrough(option, question, Kind.USB)
