@@ -84,9 +84,15 @@ def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script. An interrupt ends with 130, a closed pipe quietly."""
+    """The console script. An interrupt ends with 130, a closed pipe with 141, both without a traceback."""
     try:
-        cli.main(prog_name="clienthv", standalone_mode=True)
+        sys.exit(cli.main(prog_name="clienthv", standalone_mode=False))
+    except click.exceptions.Abort:
+        click.echo("Interrupted", err=True)
+        sys.exit(130)
+    except click.ClickException as e:
+        e.show()
+        sys.exit(e.exit_code)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

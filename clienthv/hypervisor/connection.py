@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, BinaryIO, Final, NamedTuple
 
 from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
@@ -70,6 +71,7 @@ class Connection:
         self._waiting = waiting or (lambda _: None)
         self._handle: Any = None
         self._events: _EventLoop | None = None
+        self._lock: BinaryIO | None = None
 
     @property
     def uri(self) -> str:
@@ -88,7 +90,7 @@ class Connection:
         try:
             self._open_embedded(root)
         except BaseException:
-            self._events.stop()
+            self._release()
             raise
         return self
 
@@ -97,29 +99,23 @@ class Connection:
             with contextlib.suppress(libvirt().libvirtError):
                 self._handle.close()
             self._handle = None
+        self._release()
+
+    def _release(self) -> None:
         if self._events is not None:
             self._events.stop()
+        if self._lock is not None:
+            self._lock.close()
 
     def _open_embedded(self, root: Path) -> None:
-        """Open the embedded driver, waiting while another process has it: one folder serves one process at a time."""
-        virt = libvirt()
-        deadline = time.monotonic() + _EMBED_WAIT
-        told = False
-        while True:
-            try:
-                self._handle = virt.open(self.uri)
-                break
-            except virt.libvirtError as e:
-                if "pid file" not in str(e):
-                    with translated(f"open libvirt's embedded driver in {root}"):
-                        raise
-                if time.monotonic() > deadline:
-                    msg = f"another process has held the embedded driver in {root} for {_EMBED_WAIT:.0f} seconds"
-                    raise HostError(msg, hint="look for another clienthv or virsh that uses it", detail=str(e)) from e
-                if not told:
-                    self._waiting(f"another process uses the embedded driver in {root}: waiting for it to finish")
-                    told = True
-                time.sleep(0.1)
+        """Open the embedded driver once it is free: one folder serves one process at a time.
+
+        libvirt tries but once in a process, so the wait comes first: for other clienthv processes by a lock of our
+        own, held as long as the connection, and for virsh by a look at the lock on libvirt's pid file.
+        """
+        self._lock = _wait_for_lock(root, self._waiting)
+        with translated(f"open libvirt's embedded driver in {root}"):
+            self._handle = libvirt().open(self.uri)
         self._wait_for_reconnect(root)
 
     def _wait_for_reconnect(self, root: Path) -> None:
@@ -223,6 +219,41 @@ def _prepare(root: Path) -> None:
     except OSError as e:
         msg = f"cannot make {conf}: {e.strerror}"
         raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to, or use --connect") from e
+
+
+def _wait_for_lock(root: Path, waiting: Callable[[str], None]) -> BinaryIO:
+    """The lock on an embedded driver's folder, held until closed. Raises HostError after a minute."""
+    lock = (root / "clienthv.lock").open("ab")
+    deadline, told = time.monotonic() + _EMBED_WAIT, False
+    while not (_locked(lock) and _driver_is_free(root)):
+        if time.monotonic() > deadline:
+            lock.close()
+            msg = f"another process has held the embedded driver in {root} for {_EMBED_WAIT:.0f} seconds"
+            raise HostError(msg, hint="look for another clienthv or virsh that uses it")
+        if not told:
+            waiting(f"another process uses the embedded driver in {root}: waiting for it to finish")
+            told = True
+        time.sleep(0.1)
+    return lock
+
+
+def _locked(lock: BinaryIO) -> bool:
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
+
+
+def _driver_is_free(root: Path) -> bool:
+    """Whether no process holds libvirt's own (POSIX) lock on the driver's pid file."""
+    try:
+        with (root / "run" / "qemu" / "driver.pid").open("r+b") as pid_file:
+            fcntl.lockf(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
+    return True
 
 
 class _EventLoop:

@@ -69,7 +69,7 @@ class Disks:
         pending: list[tuple[str, ...]] = [(name,)]
         while pending:
             chain = pending.pop()
-            below = [n for n in self._below(chain[-1]) if n in self.by_name]
+            below = [n for n in self._below(chain[-1]) if n in self.by_name and n not in chain]
             if below:
                 pending.extend((*chain, lower) for lower in reversed(below))
             else:

@@ -15,7 +15,7 @@ _ROLE_WORDS = {
     RoleName.NETWORK: "network in use",
     RoleName.INPUT: "keyboard and mouse",
 }
-_WIDTH = 20
+_WIDTH = 22
 
 
 def lines(host: Host) -> Iterator[str]:

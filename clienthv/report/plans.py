@@ -30,12 +30,15 @@ def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
 
 
 def _what(decision: Decision) -> str:
-    on = f"{decision.device} " if decision.device else ""
     with_it = [f for f in decision.functions if f != decision.device]
     along = f" (with {', '.join(with_it)})" if with_it else ""
+    if decision.device:
+        what = f"{decision.device} {decision.backing}{along}: "
+    else:
+        what = f"{decision.model} on {decision.backing}: " if decision.model != "none" else ""
     rejected = _first_reasons(decision)
     instead = f" — not {rejected}" if rejected else ""
-    return f"{on}{decision.model}{along}, {decision.backing}: {decision.why}{instead}"
+    return f"{what}{decision.why}{instead}"
 
 
 def _first_reasons(decision: Decision) -> str:

@@ -19,20 +19,20 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.PASSTHROUGH:
             for function in host.by_class.get("04", ()):
                 if function.base_class == _HDA_CLASS and not pci.belongs_to_gpu(host, function):
-                    yield pci.whole(function, question, Kind.AUDIO, f"{function.label}: the host's own sockets")
+                    yield pci.whole(function, question, Kind.AUDIO, "the host's own sockets")
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,
                 model="virtio",
                 backing="the display's sound",
-                why="virtio-sound: low overhead, needs Linux 5.13 or newer in the guest",
+                why="low overhead, needs Linux 5.13 or newer in the guest",
             )
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
                 model="ich9",
                 backing="the display's sound",
-                why="Intel HDA that every current system has a driver for",
+                why="sound that every current system has a driver for",
             )
         case _:
             yield omitted("sound")

@@ -22,7 +22,7 @@ def options(strategy: Strategy, question: Question) -> Options:
             strategy=strategy,
             model="maximum",
             backing="QEMU's TCG",
-            why="QEMU translates the guest's instructions: runs on any processor, many times slower",
+            why="binary translation: runs on any processor, many times slower",
         )
 
 

@@ -22,14 +22,14 @@ def options(strategy: Strategy, question: Question) -> Options:
             yield Option(
                 strategy=strategy,
                 model="virtio",
-                backing="disk image",
-                why="virtio-blk: fast, and the image runs on every PC",
+                backing="a disk image",
+                why="fast, and the image runs on every PC",
             )
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
                 model="sata",
-                backing="disk image",
+                backing="a disk image",
                 why="an AHCI disk that every system since 2006 has a driver for",
             )
         case _:

@@ -14,10 +14,10 @@ def options(strategy: Strategy, question: Question) -> Options:
                 strategy=strategy,
                 model="spice",
                 backing="QEMU",
-                why="SPICE: sound, clipboard and screen size with the guest's agent",
+                why="sound, clipboard and screen size with the guest's agent",
             )
         case Strategy.EMULATED:
-            yield Option(strategy=strategy, model="vnc", backing="QEMU", why="VNC: every viewer speaks it")
+            yield Option(strategy=strategy, model="vnc", backing="QEMU", why="every viewer speaks it")
         case _:
             yield omitted("a screen")
 

@@ -20,7 +20,7 @@ def options(strategy: Strategy, question: Question) -> Options:
             gpus = [f for f in screens.gpus_of(host) if f.physfn is None]
             # A card of its own before graphics that the chipset or processor carries (those sit on the root bus).
             for gpu in sorted(gpus, key=lambda f: (f.place.bus == 0, f.place)):
-                yield pci.whole(gpu, question, Kind.GPU, f"{gpu.label}: native speed, tied to this PC")
+                yield pci.whole(gpu, question, Kind.GPU, "native speed, tied to this PC")
         case Strategy.VF:
             for function in screens.gpus_of(host):
                 if function.physfn is not None:
@@ -32,17 +32,17 @@ def options(strategy: Strategy, question: Question) -> Options:
                 strategy=strategy,
                 model="virtio",
                 backing=f"{node.render_node} of {node.label}" if node else "a render node",
-                why="virtio-gpu with 3D by the host's GPU, which stays with the host",
+                why="3D by the host's GPU, which stays with the host",
             )
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,
                 model="virtio",
                 backing="QEMU",
-                why="virtio-vga: any screen size, the same on every PC, 2D",
+                why="any screen size, the same on every PC, 2D",
             )
         case Strategy.EMULATED:
-            yield Option(strategy=strategy, model="vga", backing="QEMU", why="standard VGA: works in every guest, 2D")
+            yield Option(strategy=strategy, model="vga", backing="QEMU", why="works in every guest, 2D")
         case _:
             yield omitted("graphics")
 

@@ -16,7 +16,7 @@ def options(strategy: Strategy, question: Question) -> Options:
                 strategy=strategy,
                 model="usb-tablet",
                 backing="the display",
-                why="a USB tablet: the pointer follows without being caught",
+                why="the pointer follows without being caught",
             )
         case Strategy.EMULATED:
             yield Option(strategy=strategy, model="ps2", backing="the display", why="the PS/2 mouse that every PC has")

@@ -15,7 +15,7 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.PASSTHROUGH:
             for card in question.host.by_class.get(_NETWORK_CLASS, ()):
                 if card.physfn is None:
-                    why = f"{card.label}, the whole card: native speed, tied to this PC"
+                    why = "the whole card: native speed, tied to this PC"
                     yield pci.whole(card, question, Kind.NIC, why)
         case Strategy.VF:
             yield from _virtual_functions(question)
@@ -23,14 +23,14 @@ def options(strategy: Strategy, question: Question) -> Options:
             yield Option(
                 strategy=strategy,
                 model="virtio",
-                backing="QEMU user-mode network",
-                why="virtio-net: fast, the same on every PC, no change to the host",
+                backing="QEMU's user-mode network",
+                why="fast, the same on every PC, no change to the host",
             )
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
                 model="e1000e",
-                backing="QEMU user-mode network",
+                backing="QEMU's user-mode network",
                 why="an Intel 82574L that nearly every system has a driver for",
             )
         case _:

@@ -18,7 +18,7 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.PASSTHROUGH:
             for function in host.by_class.get("0c", ()):
                 if function.base_class == _USB_CLASS and not pci.belongs_to_gpu(host, function):
-                    why = f"{function.label}: whatever is plugged in belongs to the guest"
+                    why = "whatever is plugged in belongs to the guest"
                     yield pci.whole(function, question, Kind.USB, why)
         case Strategy.EMULATED:
             yield Option(

@@ -1,0 +1,41 @@
+"""The JSON Schemas of clienthv's documents, for editors and for programs that read them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from clienthv.model.host import Host
+from clienthv.model.plan import STRATEGIES, Kind, Plan
+from clienthv.model.profile import PROFILE_NAME, Profile
+
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"host": Host, "plan": Plan, "profile": Profile}
+"""The published documents by name."""
+
+
+def schema(name: str) -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a document: host, plan or profile."""
+    made: dict[str, Any] = msgspec.json.schema(DOCUMENTS[name])
+    if name == "profile":
+        _as_written(made)
+    return {"$schema": _DIALECT, "title": f"clienthv {name}", **made}
+
+
+def _as_written(made: dict[str, Any]) -> None:
+    """A profile as a person writes it: it may extend another, has no name, and each kind its own strategies."""
+    definitions = made["$defs"]
+    properties = definitions["Profile"]["properties"]
+    del properties["name"]
+    properties["extends"] = {
+        "type": "string",
+        "pattern": f"^{PROFILE_NAME.pattern.removesuffix(chr(92) + 'Z')}$",
+        "description": "the profile whose values this one starts from",
+    }
+    device = definitions.pop("Device")
+    for kind in Kind:
+        own = msgspec.json.decode(msgspec.json.encode(device))
+        ladder = next(v for v in own["properties"]["prefer"]["anyOf"] if v.get("type") == "array")
+        ladder["items"] = {"enum": [s.value for s in STRATEGIES[kind]]}
+        definitions["Devices"]["properties"][kind.value] = own

@@ -1,0 +1,187 @@
+"""The command line as a person meets it, without libvirt: right use, wrong use, and the words for it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from clienthv.cli import cli
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+PC = REPOSITORY / "tests" / "hosts" / "desk-x570-3rdgen-rx580-gt710-b.json"
+APU_LAPTOP = REPOSITORY / "tests" / "hosts" / "fa-laptop-fw16-7840hs.json"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def commands() -> list[tuple[str, click.Command]]:
+    context = click.Context(cli)
+    found = []
+    for name in cli.list_commands(context):
+        command = cli.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {sub}", c) for sub, c in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("name", "command"), commands(), ids=[n for n, _ in commands()])
+def test_every_command_has_help_and_an_example(name: str, command: click.Command) -> None:
+    assert command.help
+    assert command.epilog
+    assert command.epilog.startswith(f"Example: clienthv {name}")
+    assert all(p.help for p in command.params if isinstance(p, click.Option))
+
+
+def test_plan_shows_one_line_for_each_device_with_strategy_backing_and_why(clienthv: Run) -> None:
+    shown = clienthv("plan", "performance", "--host", str(PC))
+    assert shown.returncode == 0
+    assert shown.stderr == ""
+    gpu = next(line for line in shown.stdout.splitlines() if line.startswith("  gpu "))
+    assert "passthrough" in gpu
+    assert "0000:2e:00.0" in gpu
+    assert "with 0000:2e:00.1" in gpu
+    assert "native speed" in gpu
+
+
+def test_explain_names_the_reason_and_what_would_change_it_for_each_rejected_rung(clienthv: Run) -> None:
+    shown = clienthv("plan", "performance", "--explain", "--host", str(APU_LAPTOP)).stdout
+    assert "not passthrough 0000:c1:00.0: 0000:c1:00.0 drives the host's boot display" in shown
+    assert "[boot-display]" in shown
+    assert "to change that: if you mean it: select" in shown
+
+
+def test_the_same_input_gives_the_same_bytes(clienthv: Run) -> None:
+    first, second = (clienthv("plan", "balanced", "--json", "--host", str(PC)).stdout for _ in range(2))
+    assert first == second
+    assert json.loads(first)["schema"] == 1
+
+
+def test_without_a_profile_balanced_is_planned(clienthv: Run) -> None:
+    assert json.loads(clienthv("plan", "--json", "--host", str(PC)).stdout)["profile"] == "balanced"
+
+
+def test_a_plan_needs_no_libvirt_at_all(clienthv: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "libvirt.py").write_text("raise ImportError('there is no libvirt here')")
+    shown = clienthv("plan", "balanced", "--host", str(PC), PYTHONPATH=str(broken))
+    assert shown.returncode == 0
+    live = clienthv("plan", "portable", PYTHONPATH=str(broken))
+    assert live.returncode == 0
+    assert "libvirt's Python binding is not installed" in live.stdout
+
+
+def test_up_without_libvirt_says_what_to_install(clienthv: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "libvirt.py").write_text("raise ImportError('there is no libvirt here')")
+    shown = clienthv("up", "demo", PYTHONPATH=str(broken))
+    assert shown.returncode == 3
+    assert "python3-libvirt" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "config" / "clienthv" / "profiles"
+    mine.mkdir(parents=True)
+    (mine / "balanced.toml").write_text('schema = 1\nextends = "portable"\ndescription = "mine"\n')
+    listed = clienthv("profiles").stdout
+    assert "mine" in listed
+    assert str(mine / "balanced.toml") in listed
+    assert listed.count("balanced ") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["plan", "nope"], 5, ["there is no profile 'nope'", "known:"]),
+        (["plan", "blanced"], 5, ["did you mean 'balanced'"]),
+        (["plan", "../../etc/passwd"], 5, ["../../etc/passwd"]),
+        (["plan", "a\nb"], 5, ["cannot be a profile's name"]),
+        (["plan", "<b>"], 5, ["cannot be a profile's name"]),
+        (["plan", "--host", "/nonexistent.json"], 8, ["cannot read /nonexistent.json", "inspect --save"]),
+        (["plan", "--host", "/etc"], 8, ["cannot read /etc"]),
+        (["plan", "--frobnicate"], 2, ["No such option"]),
+        (["paln"], 2, ["Did you mean 'plan'?"]),
+        (["render", "portable", "--name", "<evil>", "--host", str(PC)], 2, ["cannot be a VM's name"]),
+        (["render", "portable", "--name", "a\nb", "--host", str(PC)], 2, ["cannot be a VM's name"]),
+        (["render", "portable", "--name", "../up", "--host", str(PC)], 2, ["cannot be a VM's name"]),
+        (["profiles", "show", "nope"], 5, ["there is no profile 'nope'"]),
+        (["profiles", "check", "nothing.toml"], 5, ["cannot read nothing.toml"]),
+        (["screenshot", "x"], 2, ["Missing option '-o'"]),
+        (["up", "demo", "--timeout", "0"], 2, ["--timeout"]),
+    ],
+)
+def test_wrong_use_gets_a_clear_word_and_its_exit_code(
+    clienthv: Run, arguments: list[str], code: int, words: list[str]
+) -> None:
+    shown = clienthv(*arguments)
+    assert shown.returncode == code, shown.stderr
+    assert "Traceback" not in shown.stderr
+    for word in words:
+        assert word in shown.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a whole JSON document"),
+        (PC.read_bytes()[:5000], "not a whole JSON document"),
+        (b'{"name": "somebody else\'s"}', "not a clienthv host document"),
+        (b"[1, 2]", "not a clienthv host document"),
+        (b'{"schema": 99, "kind": "host"}', "has host schema 99; this clienthv reads up to 1"),
+        (b'{"schema": 1, "kind": "plan"}', "is a 'plan' document"),
+        (b'{"schema": 1, "kind": "host", "pci": [{"address": "nonsense"}]}', "$.pci[0].address"),
+        (b"\xff\xfe\x00", "not a whole JSON document"),
+        (b"[" * 100_000, "not a"),
+    ],
+)
+def test_a_damaged_or_foreign_host_document_is_refused_by_name(
+    clienthv: Run, tmp_path: Path, content: bytes, words: str
+) -> None:
+    document = tmp_path / "host.json"
+    document.write_bytes(content)
+    shown = clienthv("plan", "--host", str(document))
+    assert shown.returncode == 8, shown.stderr
+    assert words in shown.stderr
+    assert "Hint:" in shown.stderr
+    assert "Traceback" not in shown.stderr
+
+
+def test_no_rung_left_lists_every_objection(clienthv: Run, tmp_path: Path) -> None:
+    profile = tmp_path / "picky.toml"
+    profile.write_text('schema = 1\nextends = "performance"\n[devices.gpu]\nprefer = ["passthrough"]\n')
+    shown = clienthv("plan", str(profile), "--host", str(APU_LAPTOP))
+    assert shown.returncode == 4
+    assert "nothing on the gpu ladder (passthrough) is possible" in shown.stderr
+    assert "[boot-display]" in shown.stderr
+
+
+def test_a_vm_too_big_for_the_pc_is_refused_with_both_sizes(clienthv: Run, tmp_path: Path) -> None:
+    document = json.loads(APU_LAPTOP.read_text())
+    document["memory"] = {"total_mib": 8192, "available_mib": 2048}
+    small = tmp_path / "small.json"
+    small.write_text(json.dumps(document))
+    profile = tmp_path / "big.toml"
+    profile.write_text('schema = 1\nextends = "portable"\n[size]\nmemory = "64 GiB"\nmemory_min = "32 GiB"\n')
+    shown = clienthv("plan", str(profile), "--host", str(small))
+    assert shown.returncode == 3
+    assert "2 GiB" in shown.stderr
+    assert "32 GiB" in shown.stderr
+
+
+def test_the_python_api_does_what_its_documentation_shows() -> None:
+    from clienthv import api
+
+    host = api.load_host(PC)
+    plan = api.plan(host, api.load_profile("performance"))
+    xml = api.render(plan, host, name="desktop", disk="/srv/desktop.qcow2")
+    assert "<name>desktop</name>" in xml
+    assert "/srv/desktop.qcow2" in xml

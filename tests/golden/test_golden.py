@@ -1,0 +1,85 @@
+"""Every recorded PC gives the plan and the domain that were looked at and kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jsonschema
+import msgspec
+import pytest
+
+from clienthv import planner, profiles, render
+from clienthv.model import host as host_model
+from clienthv.model import plan as plan_model
+from clienthv.model import schemas
+from clienthv.model.plan import Kind, Reason, Strategy
+from clienthv.model.vm import Options, Vm
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent.parent
+HOSTS = sorted((REPOSITORY / "tests" / "hosts").glob("*.json"), key=lambda p: p.stem)
+SCHEMAS = REPOSITORY / "docs" / "schemas"
+PROFILES = ("performance", "balanced")
+
+Golden = Callable[[Path, bytes], None]
+
+
+def planned(path: Path, profile: str) -> tuple[host_model.Host, Vm]:
+    host = host_model.decode(path.read_bytes(), path.name)
+    wanted, _ = profiles.load(profile)
+    plan = planner.plan(host, wanted)
+    options = Options(disk="/srv/images/desktop.qcow2", disk_format="qcow2")
+    return host, Vm(name="desktop", plan=plan, profile=(), options=options)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)
+def test_a_recorded_pc_gives_the_plan_and_the_domain_that_were_kept(path: Path, profile: str, golden: Golden) -> None:
+    host, vm = planned(path, profile)
+    plan = plan_model.encode(vm.plan)
+    jsonschema.validate(msgspec.json.decode(plan), schemas.schema("plan"))
+    golden(HERE / profile / f"{path.stem}.plan.json", plan)
+    xml = render.render(vm, host)  # checked against domain.rng inside
+    golden(HERE / profile / f"{path.stem}.domain.xml", without_plan(xml))
+
+
+def without_plan(xml: str) -> bytes:
+    """The domain without the copy of the plan in its metadata, which has a golden file of its own."""
+    before, _, rest = xml.partition("<metadata>")
+    return (before + rest.partition("</metadata>")[2].lstrip("\n")).encode()
+
+
+def test_libvirts_schema_is_installed_so_that_domains_are_really_checked() -> None:
+    assert render.schema_path() is not None
+
+
+def test_no_golden_file_is_left_over_from_a_pc_that_is_gone() -> None:
+    kept = {p.name.split(".")[0] for profile in PROFILES for p in (HERE / profile).iterdir()}
+    assert kept == {p.stem for p in HOSTS}
+
+
+@pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)
+def test_recorded_pcs_follow_the_published_schema_and_are_written_as_clienthv_writes(path: Path) -> None:
+    data = path.read_bytes()
+    jsonschema.validate(msgspec.json.decode(data), schemas.schema("host"))
+    assert host_model.encode(host_model.decode(data, path.name)) == data
+
+
+@pytest.mark.parametrize("name", sorted(schemas.DOCUMENTS))
+def test_the_published_schema_is_the_one_the_code_has(name: str, golden: Golden) -> None:
+    text = msgspec.json.format(msgspec.json.encode(schemas.schema(name)), indent=1) + b"\n"
+    golden(SCHEMAS / f"{name}.json", text)
+
+
+def all_plans() -> list[plan_model.Plan]:
+    files = sorted(p for profile in PROFILES for p in (HERE / profile).glob("*.plan.json"))
+    return [plan_model.decode(p.read_bytes(), p.name) for p in files]
+
+
+def test_the_recorded_pcs_exercise_most_of_the_vocabulary() -> None:
+    decisions = [d for plan in all_plans() for d in plan.decisions]
+    strategies = {d.strategy for d in decisions} | {r.strategy for d in decisions for r in d.rejected}
+    assert {s for s in Strategy if s is not Strategy.UEFI_SECURE_BOOT} - strategies == {Strategy.OMIT, Strategy.BIOS}
+    assert {d.kind for d in decisions} == set(Kind)
+    assert len({r.reason for d in decisions for r in d.rejected}) >= len(Reason) // 2

@@ -1,0 +1,154 @@
+"""Real libvirt, real QEMU: an embedded driver of our own, and a session daemon of an ordinary user."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sysconfig
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+NOBODY = 65534
+INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev")
+
+
+class Machine:
+    """A user with folders of their own, and the connection that clienthv finds for them."""
+
+    def __init__(self, home: Path, uri: str, command: list[str], environment: dict[str, str]) -> None:
+        self.home = home
+        self.uri = uri
+        self._command = command
+        self._environment = environment
+
+    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run clienthv."""
+        return self._start([*self._command, "-m", "clienthv", *arguments], timeout)
+
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start clienthv and go on."""
+        command = [*self._command, "-m", "clienthv", *arguments]
+        return subprocess.Popen(
+            command,
+            env=self._environment,
+            cwd=self.home,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def virsh(self, *arguments: str) -> str:
+        """Ask virsh about the same connection, so that no test believes clienthv alone."""
+        done = self._start([*self._command[:-1], "virsh", "-q", "-c", self.uri, *arguments], 60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def names(self) -> list[str]:
+        """The names of all VMs, by virsh."""
+        return self.virsh("list", "--all", "--name").split()
+
+    def _start(self, command: list[str], timeout: float) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            env=self._environment,
+            cwd=self.home,
+            timeout=timeout,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def site() -> Iterator[Path]:
+    """clienthv and what it needs in a folder that every account can read, wherever this checkout lies."""
+    folder = Path(tempfile.mkdtemp(prefix="chv-site-"))
+    packages = Path(sysconfig.get_path("purelib"))
+    for name in INSTALLED:
+        shutil.copytree(packages / name, folder / name)
+    for name in ("clienthv", "templates", "profiles"):
+        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+    subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)
+    yield folder
+    shutil.rmtree(folder)
+
+
+def _home(owner: int | None) -> Path:
+    """A short path that QEMU's account can pass through (sockets have 108 bytes)."""
+    home = Path(tempfile.mkdtemp(prefix="chv-"))
+    home.chmod(0o755)
+    (home / "run").mkdir(mode=0o700)
+    if owner is not None:
+        for path in (home, home / "run"):
+            os.chown(path, owner, owner)
+    return home
+
+
+def _environment(home: Path, site: Path) -> dict[str, str]:
+    return {
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": str(home),
+        "XDG_RUNTIME_DIR": str(home / "run"),
+        "XDG_STATE_HOME": str(home / "s"),
+        "XDG_DATA_HOME": str(home / "d"),
+        "PYTHONPATH": str(site),
+        "LC_ALL": "C.UTF-8",
+    }
+
+
+def _stop_all(machine: Machine) -> None:
+    for name in machine.names():
+        subprocess.run(  # a VM that is not running is fine
+            [*machine._command[:-1], "virsh", "-c", machine.uri, "destroy", name],
+            env=machine._environment,
+            capture_output=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def embedded(site: Path) -> Iterator[Machine]:
+    """No daemon: libvirt's embedded driver, as whoever runs the tests."""
+    home = _home(None)
+    uri = f"qemu:///embed?root={home}/s/clienthv/embed"
+    machine = Machine(home, uri, ["/usr/bin/python3"], _environment(home, site))
+    yield machine
+    _stop_all(machine)
+    shutil.rmtree(home)
+
+
+@pytest.fixture(scope="module")
+def session(site: Path) -> Iterator[Machine]:
+    """An ordinary user with libvirt's session daemon, started on demand."""
+    root = os.geteuid() == 0
+    home = _home(NOBODY if root else None)
+    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"] if root else []
+    machine = Machine(home, "qemu:///session", [*drop, "/usr/bin/python3"], _environment(home, site))
+    yield machine
+    _stop_all(machine)
+    _end_daemons(home)
+    shutil.rmtree(home)
+
+
+def _end_daemons(home: Path) -> None:
+    """End the session's daemons, which would stay for two minutes otherwise."""
+    pids = [int(p.read_text()) for p in (home / "run" / "libvirt").glob("*.pid")]
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + 10
+    while any(Path(f"/proc/{pid}").exists() for pid in pids) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+@pytest.fixture(params=["embedded", "session"])
+def machine(request: pytest.FixtureRequest) -> Machine:
+    """Each kind of connection in turn."""
+    found: Machine = request.getfixturevalue(request.param)
+    return found

@@ -1,0 +1,262 @@
+"""The life of VMs on real drivers, seen through virsh."""
+
+from __future__ import annotations
+
+import json
+import signal
+import struct
+import subprocess
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+pytestmark = pytest.mark.libvirt
+
+NAMESPACE = "{urn:clienthv:vm:1}"
+
+
+def definition(machine: Machine, name: str) -> ET.Element:
+    return ET.fromstring(machine.virsh("dumpxml", "--inactive", name))  # noqa: S314 - libvirt's own output
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int, *words: str) -> None:
+    assert done.returncode == code, (done.stdout, done.stderr)
+    assert "Traceback" not in done.stderr
+    assert "Hint:" in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.fixture
+def demo(machine: Machine) -> Machine:
+    ok(machine.run("up", "demo", "--wait"))
+    return machine
+
+
+def test_up_starts_a_persistent_domain_that_virsh_sees_with_the_plan_inside(demo: Machine) -> None:
+    assert demo.virsh("domstate", "demo").strip() == "running"
+    assert "demo" in demo.virsh("list", "--persistent", "--name").split()
+    plan = definition(demo, "demo").find(f"metadata/{NAMESPACE}vm/{NAMESPACE}plan")
+    assert plan is not None
+    decisions = json.loads(plan.text or "")["decisions"]
+    assert {d["kind"]: d["strategy"] for d in decisions}["nic"] == "paravirtual"
+    assert definition(demo, "demo").find("devices/interface/model").get("type") == "virtio"  # type: ignore[union-attr]
+
+
+def test_up_on_a_running_vm_says_so_and_changes_nothing(demo: Machine) -> None:
+    before = demo.virsh("domid", "demo")
+    assert "running already" in ok(demo.run("up", "demo"))
+    assert demo.virsh("domid", "demo") == before
+
+
+def test_list_and_status_show_the_strategies(demo: Machine) -> None:
+    assert "gpu paravirtual" in ok(demo.run("list"))
+    (vm,) = [v for v in json.loads(ok(demo.run("list", "--json")))["vms"] if v["name"] == "demo"]
+    assert vm["state"] == "running"
+    assert vm["strategies"]["gpu0"] == "paravirtual"
+    assert "any screen size" in ok(demo.run("status", "demo"))
+
+
+def test_a_screenshot_is_a_png_of_the_guests_screen(demo: Machine) -> None:
+    picture = demo.home / "screen.png"
+    ok(demo.run("screenshot", "demo", "-o", str(picture)))
+    data = picture.read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", data[16:24])
+    assert width >= 640
+    assert height >= 400
+
+
+def test_what_the_guest_has_seen_is_the_same_after_down_and_up(demo: Machine) -> None:
+    def seen() -> tuple[str | None, ...]:
+        domain = definition(demo, "demo")
+        mac, machine_type = domain.find("devices/interface/mac"), domain.find("os/type")
+        assert mac is not None
+        assert machine_type is not None
+        return domain.findtext("uuid"), mac.get("address"), machine_type.get("machine")
+
+    before = seen()
+    assert "pulling its plug" in ok(demo.run("down", "demo"))
+    assert demo.virsh("domstate", "demo").strip() == "shut off"
+    ok(demo.run("up", "demo", "--wait"))
+    assert seen() == before
+
+
+def test_down_undefine_forgets_the_vm_and_keeps_its_disk(machine: Machine) -> None:
+    ok(machine.run("up", "portable", "--name", "kept", "--new-disk", "64 MiB", "--wait"))
+    image = machine.home / "d" / "clienthv" / "images" / "kept.qcow2"
+    assert image.is_file()
+    assert str(image) in ok(machine.run("down", "kept", "--force", "--undefine"))
+    assert "kept" not in machine.names()
+    assert image.is_file()
+
+
+def test_a_guest_that_ignores_its_power_button_keeps_running_until_forced(machine: Machine) -> None:
+    ok(machine.run("up", "portable", "--name", "deaf", "--wait"))
+    refused(machine.run("down", "deaf", "--timeout", "2"), 10, "still runs after 2 s", "--force")
+    assert machine.virsh("domstate", "deaf").strip() == "running"
+    assert "pulling its plug, as asked" in ok(machine.run("down", "deaf", "--force"))
+    assert machine.virsh("domstate", "deaf").strip() == "shut off"
+    assert "was not running" in ok(machine.run("down", "deaf"))
+
+
+def test_every_shipped_profile_starts(machine: Machine) -> None:
+    for profile in ("portable", "balanced", "performance"):
+        ok(machine.run("up", profile, "--name", f"all-{profile}", "--new-disk", "64 MiB", "--wait"))
+        assert machine.virsh("domstate", f"all-{profile}").strip() == "running"
+        ok(machine.run("down", f"all-{profile}", "--force", "--undefine"))
+
+
+def test_an_image_of_another_vm_is_refused(machine: Machine) -> None:
+    ok(machine.run("up", "portable", "--name", "owner", "--new-disk", "64 MiB"))
+    image = machine.home / "d" / "clienthv" / "images" / "owner.qcow2"
+    refused(machine.run("up", "portable", "--name", "thief", "--disk", str(image)), 9, "belongs to VM owner")
+    assert "thief" not in machine.names()
+    ok(machine.run("down", "owner", "--force"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--disk", "/nonexistent/x.qcow2"], 9, ["does not exist", "--new-disk"]),
+        (["--disk", "/etc"], 9, ["is a folder"]),
+        (["--disk", "/dev/null"], 9, ["is a device or pipe"]),
+        (["--new-disk", "64"], 2, ["--new-disk"]),
+        (["--new-disk", "64 MiB", "--disk", "/etc/hostname"], 9, ["exists already and is not overwritten"]),
+        (["--cdrom", "/nonexistent.iso"], 9, ["ISO image /nonexistent.iso does not exist"]),
+        (["--kernel", "/nonexistent"], 9, ["kernel /nonexistent does not exist"]),
+        (["--initrd", "/etc/hostname"], 2, ["without a kernel"]),
+        (["--name", "a/b"], 2, ["cannot be a VM's name"]),
+        (["--name", 'x"><evil/>'], 2, ["cannot be a VM's name"]),
+    ],
+)
+def test_wrong_files_and_names_are_refused_and_nothing_is_left_behind(
+    machine: Machine, arguments: list[str], code: int, words: list[str]
+) -> None:
+    before = machine.names()
+    arguments = arguments if "--name" in arguments else ["--name", "wrong", *arguments]
+    refused(machine.run("up", "portable", *arguments), code, *words)
+    assert machine.names() == before
+
+
+def test_an_image_that_leads_to_another_file_is_refused(machine: Machine) -> None:
+    secret, image = machine.home / "secret.raw", machine.home / "innocent.qcow2"
+    secret.write_bytes(bytes(1 << 20))
+    make = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(image)]
+    subprocess.run(make, check=True)
+    refused(machine.run("up", "portable", "--name", "leak", "--disk", str(image)), 9, "leads to another file")
+    assert "leak" not in machine.names()
+
+
+def test_a_start_that_fails_takes_back_definition_and_image(machine: Machine) -> None:
+    kernel = machine.home / "not-a-kernel"
+    kernel.write_text("this is no kernel")
+    kernel.chmod(0o644)
+    arguments = ["--name", "broken", "--kernel", str(kernel), "--initrd", str(kernel), "--new-disk", "64 MiB"]
+    done = machine.run("up", "portable", *arguments)
+    assert done.returncode == 6, (done.stdout, done.stderr)
+    assert "cannot start VM broken" in done.stderr
+    assert "broken" not in machine.names()
+    assert not (machine.home / "d" / "clienthv" / "images" / "broken.qcow2").exists()
+
+
+def test_a_failed_restart_leaves_the_old_definition(machine: Machine) -> None:
+    ok(machine.run("up", "portable", "--name", "twice"))
+    ok(machine.run("down", "twice", "--force"))
+    before = machine.virsh("dumpxml", "--inactive", "twice")
+    kernel = machine.home / "not-a-kernel-either"
+    kernel.write_text("this is no kernel")
+    done = machine.run("up", "twice", "--kernel", str(kernel), "--initrd", str(kernel))
+    assert done.returncode == 6, (done.stdout, done.stderr)
+    assert machine.virsh("dumpxml", "--inactive", "twice") == before
+
+
+def test_a_vm_of_somebody_else_is_shown_and_left_alone(machine: Machine) -> None:
+    foreign = machine.home / "foreign.xml"
+    foreign.write_text(
+        '<domain type="qemu"><name>foreign</name><memory unit="MiB">64</memory>'
+        '<os><type arch="x86_64" machine="q35">hvm</type></os></domain>'
+    )
+    foreign.chmod(0o644)
+    machine.virsh("define", str(foreign))
+    assert "not made by clienthv" in ok(machine.run("list"))
+    refused(machine.run("up", "foreign"), 10, "was not made by clienthv")
+    refused(machine.run("down", "foreign", "--undefine"), 10, "its definition stays")
+    assert "foreign" in machine.names()
+
+
+def test_a_plan_from_the_saved_document_is_the_plan_of_this_pc(machine: Machine) -> None:
+    ok(machine.run("inspect", "--save", "this.json"))
+    live = json.loads(ok(machine.run("plan", "performance", "--json")))
+    saved = json.loads(ok(machine.run("plan", "performance", "--json", "--host", "this.json")))
+    assert saved["decisions"] == live["decisions"]
+
+
+def test_the_cpu_is_planned_by_whether_kvm_really_works(machine: Machine) -> None:
+    kvm = json.loads(ok(machine.run("inspect", "--json")))["kvm"]
+    plan = json.loads(ok(machine.run("plan", "--json")))
+    (cpu,) = [d for d in plan["decisions"] if d["kind"] == "cpu"]
+    assert kvm["evidence"]
+    assert (cpu["strategy"] == "hardware-virtualization") is kvm["usable"]
+    assert kvm["usable"] or cpu["rejected"]
+
+
+def test_a_users_template_changes_one_block_of_the_domain(machine: Machine, tmp_path: Path) -> None:
+    mine = machine.home / ".config" / "clienthv" / "templates"
+    mine.mkdir(parents=True, exist_ok=True)
+    template = mine / "domain.xml.j2"
+    clock = '{% block clock %}<clock offset="localtime"/>{% endblock %}'
+    template.write_text('{% extends "packaged/domain.xml.j2" %}' + clock)
+    try:
+        ok(machine.run("up", "demo", "--name", "local-time"))
+        assert definition(machine, "local-time").find("clock").get("offset") == "localtime"  # type: ignore[union-attr]
+        template.write_text('{% extends "packaged/domain.xml.j2" %}{% block clock %}<clok/>{% endblock %}')
+        refused(machine.run("up", "demo", "--name", "no-time"), 7, "clok")
+        assert "no-time" not in machine.names()
+    finally:
+        template.unlink()
+        machine.run("down", "local-time", "--force")
+
+
+def test_an_interrupt_leaves_a_whole_vm_or_none(machine: Machine) -> None:
+    for tenths in range(1, 10, 2):
+        name = f"interrupted-{tenths}"
+        process = machine.popen("up", "demo", "--name", name)
+        try:
+            process.communicate(timeout=tenths / 10)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors
+        assert process.returncode in (0, 130, -signal.SIGINT), errors  # the last: while Python itself was ending
+        if process.returncode == 0 or name in machine.names():
+            assert machine.virsh("domstate", name).strip() == "running"
+            ok(machine.run("down", name, "--undefine"))
+    assert not [n for n in machine.names() if n.startswith("interrupted")]
+
+
+def test_connections_that_cannot_be_used_are_refused_with_the_next_step(machine: Machine) -> None:
+    refused(machine.run("--connect", "nonsense:///x", "list"), 3, "nonsense:///x")
+    refused(machine.run("--connect", "qemu+unix:///system?socket=/nonexistent", "list"), 3, "cannot connect")
+
+
+def test_processes_that_use_the_embedded_driver_wait_for_each_other(embedded: Machine) -> None:
+    together = [embedded.popen("list") for _ in range(4)]
+    results = [(p.communicate(timeout=100), p.returncode) for p in together]
+    assert [code for _, code in results] == [0] * 4, results
+
+
+def test_console_and_view_say_what_they_need(demo: Machine) -> None:
+    refused(demo.run("view", "demo"), 3, "no graphical session", "screenshot")
+    refused(demo.run("console", "nothing-of-that-name"), 10, "there is no VM")

@@ -1,0 +1,836 @@
+"""What speaks against each rung, shown on PCs small enough to read."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+import pytest
+
+from clienthv import planner
+from clienthv.errors import HostError, PlanError
+from clienthv.model.host import (
+    Cpu,
+    DomainCapabilities,
+    Host,
+    Iommu,
+    Kvm,
+    Memory,
+    PciFunction,
+    Role,
+    RoleName,
+    SrIov,
+    Stack,
+)
+from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Reason, Rejected, Strategy
+from clienthv.model.profile import Profile, ProfileText, parse
+
+S, K, R = Strategy, Kind, Reason
+READ = tuple(RoleName)
+OFFERED = DomainCapabilities(
+    domain_type="kvm",
+    cpu_modes=("host-passthrough", "host-model", "maximum"),
+    firmware=("bios", "efi"),
+    secure_boot=True,
+    video_models=("vga", "virtio", "bochs", "none"),
+    graphics=("spice", "vnc", "egl-headless"),
+    disk_buses=("sata", "virtio"),
+    pci_backends=("default", "vfio"),
+    tpm_models=("tpm-crb",),
+    tpm_backends=("emulator", "passthrough"),
+)
+IOMMU_ON = Iommu(kind="vt-d", acpi_table="DMAR", enabled=True, interrupt_remapping=True, groups=8, acs_override=False)
+
+# What a PC is made of. Every function has a group of its own unless a test says otherwise.
+GPU = PciFunction(
+    address="0000:01:00.0", class_code="030000", vendor_id="10de", device_id="1b80", driver="nouveau",
+    boot_vga=False, iommu_group=1, vendor="NVIDIA", device="GP104",
+)  # fmt: skip
+GPU_SOUND = PciFunction(
+    address="0000:01:00.1", class_code="040300", vendor_id="10de", driver="snd_hda_intel", iommu_group=1
+)
+SCREEN = PciFunction(
+    address="0000:00:02.0", class_code="030000", vendor_id="8086", driver="i915", boot_vga=True, iommu_group=2
+)
+NIC = PciFunction(
+    address="0000:03:00.0", class_code="020000", vendor_id="8086", device_id="1521", driver="igb", iommu_group=3
+)
+NVME = PciFunction(address="0000:04:00.0", class_code="010802", driver="nvme", iommu_group=4)
+SOUND = PciFunction(address="0000:00:1f.3", class_code="040300", driver="snd_hda_intel", iommu_group=5)
+USB = PciFunction(address="0000:00:14.0", class_code="0c0330", driver="xhci_hcd", iommu_group=6)
+OF = {K.GPU: GPU, K.NIC: NIC, K.DISK: NVME, K.AUDIO: SOUND, K.USB: USB}
+
+
+def but(thing: Any, **changes: Any) -> Any:
+    return msgspec.structs.replace(thing, **changes)
+
+
+def pc(*functions: PciFunction, **more: Any) -> Host:
+    known: dict[str, Any] = {
+        "cpu": Cpu(vendor="GenuineIntel", virtualization="vmx", threads=8),
+        "kvm": Kvm(usable=True),
+        "iommu": IOMMU_ON,
+        "roles_read": READ,
+        "stack": Stack(uri="qemu:///system", privileged=True, capabilities=OFFERED),
+        "tpm_device": True,
+    }
+    return Host(pci=functions, **{**known, **more})
+
+
+def offering(**changes: Any) -> Stack:
+    return Stack(uri="qemu:///system", privileged=True, capabilities=but(OFFERED, **changes))
+
+
+def role(name: RoleName, function: PciFunction, evidence: str = "the kernel said so") -> Role:
+    return Role(role=name, address=function.address, evidence=(evidence,))
+
+
+def profile(kind: Kind, *ladder: Strategy, drivers: str = "virtio nvidia amd intel", **device: Any) -> Profile:
+    lines = [f"[guest]\ndrivers = {json.dumps(drivers.split())}", f"[devices.{kind}]", f"prefer = {json.dumps(ladder)}"]
+    lines += [f"{key} = {json.dumps(value)}" for key, value in device.items()]
+    return parse((ProfileText("test", "test.toml", "\n".join(lines)),))
+
+
+def planned(host: Host, kind: Kind, strategy: Strategy, **more: Any) -> Plan:
+    """The plan of a profile whose ladder is this rung with the last one of its kind below."""
+    last = STRATEGIES[kind][-1]
+    return planner.plan(host, profile(kind, *dict.fromkeys((strategy, last)), **more))
+
+
+def decided(host: Host, kind: Kind, strategy: Strategy, **more: Any) -> Decision:
+    return planned(host, kind, strategy, **more).of(kind)
+
+
+def refused(host: Host, kind: Kind, strategy: Strategy, **more: Any) -> Rejected:
+    """The one objection to a rung."""
+    decision = decided(host, kind, strategy, **more)
+    assert decision.strategy is STRATEGIES[kind][-1], f"{strategy} was taken"
+    assert len(decision.rejected) == 1, decision.rejected
+    assert decision.rejected[0].strategy is strategy
+    return decision.rejected[0]
+
+
+def against(function: PciFunction, host: Host, kind: Kind, **more: Any) -> Rejected:
+    """The one objection to passing a function through, on a PC that has others of its kind."""
+    decision = decided(host, kind, S.PASSTHROUGH, **more)
+    assert decision.strategy is STRATEGIES[kind][-1], f"{decision.device} was taken"
+    (objection,) = [r for r in decision.rejected if r.device == function.address]
+    return objection
+
+
+def moved(host: Host, kind: Kind, **more: Any) -> tuple[str, ...]:
+    """What moves with a passed-through device."""
+    decision = decided(host, kind, S.PASSTHROUGH, **more)
+    assert decision.strategy is S.PASSTHROUGH, decision.rejected
+    return decision.functions
+
+
+def named(function: PciFunction, *allow: str) -> dict[str, Any]:
+    return {"select": [function.address], **({"allow": list(allow)} if allow else {})}
+
+
+# --- the processor
+
+
+def test_kvm_is_taken_where_it_is_usable() -> None:
+    assert decided(pc(), K.CPU, S.HARDWARE_VIRTUALIZATION).strategy is S.HARDWARE_VIRTUALIZATION
+
+
+def test_a_processor_without_virtualization_is_told_by_its_flags() -> None:
+    host = pc(cpu=Cpu(virtualization="none"), kvm=Kvm(usable=False))
+    objection = refused(host, K.CPU, S.HARDWARE_VIRTUALIZATION)
+    assert objection.reason is R.NO_HARDWARE_VIRTUALIZATION
+    assert "/proc/cpuinfo" in objection.detail
+    assert "SVM Mode" in (objection.fix or "")
+
+
+def test_a_vm_without_virtualization_is_sent_to_the_machine_below() -> None:
+    host = pc(cpu=Cpu(virtualization="none", hypervisor=True), kvm=Kvm(usable=False))
+    assert "nested" in (refused(host, K.CPU, S.HARDWARE_VIRTUALIZATION).fix or "")
+
+
+def test_a_kvm_device_without_virtualization_behind_it_is_named_as_useless() -> None:
+    host = pc(cpu=Cpu(virtualization="none"), kvm=Kvm(usable=False, device_present=True))
+    assert "/dev/kvm" in refused(host, K.CPU, S.HARDWARE_VIRTUALIZATION).detail
+
+
+def test_nothing_known_of_virtualization_is_not_taken_for_yes() -> None:
+    host = pc(cpu=Cpu(), kvm=Kvm(), iommu=Iommu())
+    objection = refused(host, K.CPU, S.HARDWARE_VIRTUALIZATION)
+    assert objection.reason is R.VIRTUALIZATION_UNKNOWN
+    assert "clienthv inspect --save" in (objection.fix or "")
+
+
+def test_an_active_iommu_shows_virtualization_on_bare_metal_but_not_in_a_vm() -> None:
+    bare = pc(cpu=Cpu(hypervisor=False), kvm=Kvm())
+    inside = pc(cpu=Cpu(hypervisor=True), kvm=Kvm())
+    assert decided(bare, K.CPU, S.HARDWARE_VIRTUALIZATION).strategy is S.HARDWARE_VIRTUALIZATION
+    assert refused(inside, K.CPU, S.HARDWARE_VIRTUALIZATION).reason is R.VIRTUALIZATION_UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("kvm", "fix"),
+    [
+        (Kvm(usable=False, device_present=False, evidence=("/dev/kvm is not there",)), "modprobe kvm_intel"),
+        (Kvm(usable=False, device_present=True, device_openable=False, evidence=("EACCES",)), "usermod -aG kvm"),
+        (Kvm(usable=False, device_present=True, device_openable=True, evidence=("KVM_CREATE_VM: EBUSY",)), "dmesg"),
+    ],
+)
+def test_a_kvm_that_does_not_work_is_refused_with_the_evidence_and_the_next_step(kvm: Kvm, fix: str) -> None:
+    objection = refused(pc(kvm=kvm), K.CPU, S.HARDWARE_VIRTUALIZATION)
+    assert objection.reason is R.KVM_NOT_USABLE
+    assert kvm.evidence[0] in objection.detail
+    assert fix in (objection.fix or "")
+
+
+def test_another_architecture_cannot_run_the_guest_itself() -> None:
+    objection = refused(pc(cpu=Cpu(architecture="aarch64")), K.CPU, S.HARDWARE_VIRTUALIZATION)
+    assert objection.reason is R.ARCHITECTURE_DIFFERS
+    assert "aarch64" in objection.detail
+    assert objection.fix is None
+
+
+def test_a_cpu_mode_that_libvirt_does_not_offer_is_refused_with_what_it_offers() -> None:
+    host = pc(stack=offering(cpu_modes=("host-passthrough", "maximum")))
+    objection = refused(host, K.CPU, S.HARDWARE_VIRTUALIZATION, model="host-model")
+    assert objection.reason is R.NOT_IN_QEMU
+    assert "host-passthrough, maximum" in objection.detail
+
+
+# --- is there such a device, and is it meant
+
+
+@pytest.mark.parametrize("kind", OF)
+def test_a_pc_without_a_device_of_the_kind_has_none_to_hand_over(kind: Kind) -> None:
+    objection = refused(pc(), kind, S.PASSTHROUGH)
+    assert objection.reason is R.NO_SUCH_DEVICE
+    assert kind.value in objection.detail
+
+
+def test_a_pc_without_virtual_functions_has_none_to_hand_over() -> None:
+    objection = refused(pc(NIC), K.NIC, S.VF)
+    assert objection.reason is R.NO_SUCH_DEVICE
+    assert "virtual function" in objection.detail
+
+
+@pytest.mark.parametrize("kind", [K.GPU, K.NIC])
+def test_a_device_that_the_profile_does_not_select_stays(kind: Kind) -> None:
+    objection = refused(pc(SCREEN, OF[kind]) if kind is K.NIC else pc(GPU), kind, S.PASSTHROUGH, select=["0000:07:00.0"])
+    assert objection.reason is R.NOT_SELECTED
+    assert "0000:07:00.0" in objection.detail
+
+
+@pytest.mark.parametrize("kind", [K.DISK, K.AUDIO, K.USB])
+def test_what_nobody_should_lose_unasked_is_taken_only_when_it_is_named(kind: Kind) -> None:
+    objection = refused(pc(OF[kind]), kind, S.PASSTHROUGH)
+    assert objection.reason is R.NOT_SELECTED
+    assert OF[kind].address in objection.detail
+    assert f'select = ["{OF[kind].address}"]' in (objection.fix or "")
+    assert moved(pc(OF[kind]), kind, **named(OF[kind])) == (OF[kind].address,)
+
+
+@pytest.mark.parametrize("kind", [K.GPU, K.NIC])
+def test_a_free_device_is_taken_without_being_named(kind: Kind) -> None:
+    assert moved(pc(SCREEN, OF[kind]), kind) == (OF[kind].address,)
+
+
+def test_a_card_goes_before_the_processors_own_graphics() -> None:
+    assert moved(pc(but(SCREEN, boot_vga=False), GPU), K.GPU) == (GPU.address,)
+
+
+# --- the IOMMU
+
+
+def test_a_firmware_without_an_iommu_table_is_refused_as_absent() -> None:
+    objection = refused(pc(NIC, iommu=Iommu(enabled=False, acpi_table="none")), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IOMMU_ABSENT
+    assert "DMAR" in objection.detail
+    assert "firmware setup" in (objection.fix or "")
+
+
+def test_a_document_that_does_not_mention_the_iommu_is_refused_as_unknown() -> None:
+    objection = refused(pc(NIC, iommu=Iommu()), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IOMMU_UNKNOWN
+    assert "clienthv inspect --save" in (objection.fix or "")
+
+
+@pytest.mark.parametrize(
+    ("vendor", "table", "parameters", "fix"),
+    [
+        ("GenuineIntel", "DMAR", (), "add intel_iommu=on"),
+        ("GenuineIntel", None, None, "add intel_iommu=on"),
+        ("GenuineIntel", "DMAR", ("intel_iommu=off",), "remove intel_iommu=off"),
+        ("AuthenticAMD", "IVRS", ("amd_iommu=off",), "remove amd_iommu=off"),
+        ("AuthenticAMD", "IVRS", ("iommu=off",), "remove iommu=off"),
+        ("AuthenticAMD", "IVRS", (), "firmware setup"),
+        ("AuthenticAMD", None, None, "firmware setup"),
+        (None, None, None, "firmware setup"),
+    ],
+)
+def test_an_iommu_that_is_off_is_refused_with_the_smallest_change(
+    vendor: str | None, table: Any, parameters: tuple[str, ...] | None, fix: str
+) -> None:
+    host = pc(NIC, cpu=Cpu(vendor=vendor), iommu=Iommu(enabled=False, acpi_table=table, parameters=parameters))
+    objection = refused(host, K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IOMMU_OFF
+    assert "IOMMU" in objection.detail
+    assert fix in (objection.fix or "")
+    assert "amd_iommu=on" not in (objection.fix or "")  # there is no such parameter
+
+
+def test_a_device_in_no_group_is_refused_by_address() -> None:
+    objection = refused(pc(but(NIC, iommu_group=None)), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.NO_IOMMU_GROUP
+    assert NIC.address in objection.detail
+    assert "dmesg" in (objection.fix or "")
+
+
+def test_a_companion_in_no_group_keeps_the_whole_card() -> None:
+    objection = against(GPU, pc(SCREEN, GPU, but(GPU_SOUND, iommu_group=None)), K.GPU)
+    assert objection.reason is R.NO_IOMMU_GROUP
+    assert GPU_SOUND.address in objection.detail
+
+
+def test_a_group_with_a_working_member_that_stays_is_refused_with_that_member() -> None:
+    sata = PciFunction(address="0000:05:00.0", class_code="010601", driver="ahci", iommu_group=3, vendor="ASMedia")
+    objection = refused(pc(NIC, sata), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IOMMU_GROUP_STAYS
+    assert "group 3" in objection.detail
+    assert "0000:05:00.0 ASMedia (ahci)" in objection.detail
+    assert "another slot" in (objection.fix or "")
+
+
+@pytest.mark.parametrize(
+    "mate",
+    [
+        PciFunction(address="0000:00:01.0", class_code="060400", driver="pcieport", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="060000", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="130000", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="010601", driver="", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="010601", driver="vfio-pci", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="010601", driver="pci-stub", iommu_group=3),
+    ],
+    ids=["bridge", "host bridge", "instrumentation", "driverless", "vfio-pci", "pci-stub"],
+)
+def test_a_group_member_that_is_idle_or_a_bridge_may_stay(mate: PciFunction) -> None:
+    assert moved(pc(NIC, mate), K.NIC) == (NIC.address,)
+
+
+@pytest.mark.parametrize(
+    "mate",
+    [
+        PciFunction(address="0000:00:01.0", class_code="010601", iommu_group=3),
+        PciFunction(address="0000:00:01.0", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="060100", iommu_group=3),
+        PciFunction(address="0000:00:01.0", class_code="060100", driver="lpc_ich", iommu_group=3),
+    ],
+    ids=["driver unknown", "all unknown", "ISA bridge, driver unknown", "ISA bridge"],
+)
+def test_a_group_member_that_may_be_at_work_keeps_the_group(mate: PciFunction) -> None:
+    assert refused(pc(NIC, mate), K.NIC, S.PASSTHROUGH).reason is R.IOMMU_GROUP_STAYS
+
+
+def test_a_group_moves_when_the_profile_selects_all_of_it() -> None:
+    second = but(NIC, address="0000:05:00.0")
+    assert moved(pc(NIC, second), K.NIC, select=[NIC.address, second.address]) == (NIC.address, second.address)
+
+
+def test_two_kinds_in_one_group_move_together_or_not_at_all() -> None:
+    host = pc(SCREEN, GPU, but(NIC, iommu_group=1))
+    both = profile(K.GPU, S.PASSTHROUGH, S.EMULATED)
+    ladder = (S.PASSTHROUGH, S.EMULATED)
+    whole = but(both, devices=but(both.devices, nic=but(both.devices.nic, prefer=ladder)))
+    together = planner.plan(host, whole)
+    assert [together.of(k).strategy for k in (K.GPU, K.NIC)] == [S.PASSTHROUGH] * 2
+    apart = planner.plan(but(host, roles=(role(RoleName.DEFAULT_ROUTE, NIC),)), whole)
+    assert [apart.of(k).strategy for k in (K.GPU, K.NIC)] == [S.EMULATED] * 2
+
+
+def test_an_iommu_without_interrupt_remapping_is_refused() -> None:
+    host = pc(NIC, iommu=but(IOMMU_ON, interrupt_remapping=False))
+    objection = refused(host, K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.NO_INTERRUPT_REMAPPING
+    assert "interrupt" in objection.detail
+    assert "x2APIC" in (objection.fix or "")
+
+
+def test_interrupt_remapping_that_nobody_looked_for_is_warned_of() -> None:
+    plan = planned(pc(NIC, iommu=but(IOMMU_ON, interrupt_remapping=None)), K.NIC, S.PASSTHROUGH)
+    assert plan.of(K.NIC).strategy is S.PASSTHROUGH
+    assert "interrupt-remapping-unknown" in {w.code for w in plan.warnings}
+
+
+def test_groups_split_by_the_acs_override_are_trusted_only_for_a_named_device() -> None:
+    host = pc(NIC, iommu=but(IOMMU_ON, acs_override=True))
+    objection = refused(host, K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.ACS_OVERRIDE
+    assert "pcie_acs_override" in objection.detail
+    assert f'select = ["{NIC.address}"]' in (objection.fix or "")
+    accepted = planned(host, K.NIC, S.PASSTHROUGH, **named(NIC))
+    assert accepted.of(K.NIC).strategy is S.PASSTHROUGH
+    assert "acs-override" in {w.code for w in accepted.warnings}
+
+
+def test_a_libvirt_without_vfio_cannot_hand_devices_over() -> None:
+    objection = refused(pc(NIC, stack=offering(pci_backends=())), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.VFIO_UNAVAILABLE
+    assert "vfio-pci" in (objection.fix or "")
+
+
+def test_a_connection_without_privilege_cannot_take_devices() -> None:
+    stack = Stack(uri="qemu:///session", privileged=False, capabilities=OFFERED)
+    objection = refused(pc(NIC, stack=stack), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.NO_PRIVILEGE
+    assert "qemu:///session" in objection.detail
+    assert "qemu:///system" in (objection.fix or "")
+
+
+def test_a_disk_behind_intel_vmd_cannot_be_handed_over_alone() -> None:
+    behind = but(NVME, address="10000:e1:00.0")
+    objection = refused(pc(behind), K.DISK, S.PASSTHROUGH, **named(behind))
+    assert objection.reason is R.BEHIND_VMD
+    assert "10000:e1:00.0" in objection.detail
+    assert "VMD" in (objection.fix or "")
+
+
+def test_the_highest_domain_that_pci_has_is_not_taken_for_vmd() -> None:
+    far = but(NIC, address="ffff:03:00.0")
+    assert moved(pc(far), K.NIC) == (far.address,)
+
+
+# --- what moves together
+
+
+def slot(bus: str, *classes: str, group: int | None = None, first: int = 20) -> tuple[PciFunction, ...]:
+    """The functions of one slot: in one group, or each in its own from ``first`` on."""
+    drivers = {"0300": "amdgpu", "0403": "snd_hda_intel", "1080": "ccp", "0c03": "xhci_hcd", "0200": "igb"}
+    return tuple(
+        PciFunction(
+            address=f"0000:{bus}:00.{n}", class_code=code, vendor_id="1002", driver=drivers.get(code, "some"),
+            boot_vga=False if code == "0300" else None, iommu_group=first + n if group is None else group,
+        )
+        for n, code in enumerate(classes)
+    )  # fmt: skip
+
+
+def test_of_an_apus_slot_only_the_graphics_and_their_hdmi_audio_move() -> None:
+    apu = slot("0a", "0300", "0403", "1080", "0c03", "0c03", "0403")
+    assert moved(pc(SCREEN, *apu), K.GPU) == ("0000:0a:00.0", "0000:0a:00.1")
+
+
+def test_a_graphics_card_moves_with_its_audio_usb_c_and_serial_functions() -> None:
+    card = slot("0a", "0300", "0403", "0c03", "0c80", group=9)
+    assert moved(pc(SCREEN, *card), K.GPU) == tuple(f"0000:0a:00.{n}" for n in range(4))
+
+
+def test_a_graphics_cards_usb_c_port_is_warned_of_where_the_keyboards_are_unknown() -> None:
+    card = slot("0a", "0300", "0403", "0c03", "0c80", group=9)
+    host = pc(SCREEN, *card, roles_read=(RoleName.BOOT_DISPLAY,))
+    plan = planned(host, K.GPU, S.PASSTHROUGH)
+    assert plan.of(K.GPU).strategy is S.PASSTHROUGH
+    assert any(w.code == "usb-with-gpu" and "0000:0a:00.2" in w.detail for w in plan.warnings)
+
+
+def test_a_graphics_cards_audio_is_no_sound_card_of_the_host() -> None:
+    card = slot("0a", "0300", "0403", group=9)
+    assert refused(pc(SCREEN, *card), K.AUDIO, S.PASSTHROUGH, select=["0000:0a:00.1"]).reason is R.NO_SUCH_DEVICE
+
+
+def test_a_graphics_cards_usb_c_port_is_no_usb_controller_of_the_host() -> None:
+    card = slot("0a", "0300", "0403", "0c03", "0c80", group=9)
+    assert refused(pc(SCREEN, *card), K.USB, S.PASSTHROUGH, select=["0000:0a:00.2"]).reason is R.NO_SUCH_DEVICE
+
+
+def test_both_ports_of_a_network_card_move_where_they_share_a_group() -> None:
+    assert moved(pc(*slot("0a", "0200", "0200", group=9)), K.NIC) == ("0000:0a:00.0", "0000:0a:00.1")
+
+
+def test_one_port_of_a_network_card_moves_alone_where_each_has_its_group() -> None:
+    assert moved(pc(*slot("0a", "0200", "0200")), K.NIC) == ("0000:0a:00.0",)
+
+
+def test_a_port_that_the_host_uses_keeps_the_other_port_of_its_group() -> None:
+    ports = slot("0a", "0200", "0200", group=9)
+    decision = decided(pc(*ports, roles=(role(RoleName.DEFAULT_ROUTE, ports[1]),)), K.NIC, S.PASSTHROUGH)
+    assert decision.strategy is S.OMIT
+    assert {r.reason for r in decision.rejected} == {R.DEFAULT_ROUTE}
+
+
+def test_every_function_that_moves_is_bound_once_and_given_back() -> None:
+    plan = planned(pc(*slot("0a", "0200", "0200", group=9)), K.NIC, S.PASSTHROUGH)
+    assert [c.device for c in plan.host_changes] == ["0000:0a:00.0", "0000:0a:00.1"]
+    assert all("igb" in c.undo for c in plan.host_changes)
+
+
+def test_a_function_that_vfio_holds_already_changes_nothing_on_the_host() -> None:
+    plan = planned(pc(but(NIC, driver="vfio-pci")), K.NIC, S.PASSTHROUGH)
+    assert plan.of(K.NIC).strategy is S.PASSTHROUGH
+    assert plan.host_changes == ()
+
+
+# --- what the host needs
+
+NEEDS = [
+    (K.GPU, RoleName.BOOT_DISPLAY, R.BOOT_DISPLAY),
+    (K.GPU, RoleName.CONNECTED_DISPLAY, R.CONNECTED_DISPLAY),
+    (K.NIC, RoleName.DEFAULT_ROUTE, R.DEFAULT_ROUTE),
+    (K.NIC, RoleName.NETWORK, R.NETWORK_IN_USE),
+    (K.DISK, RoleName.MOUNTED_DISK, R.MOUNTED_DISK),
+    (K.USB, RoleName.INPUT, R.HOST_INPUT),
+    (K.USB, RoleName.MOUNTED_DISK, R.MOUNTED_DISK),
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "reason"), NEEDS)
+def test_a_device_that_the_host_uses_is_refused_with_the_evidence(kind: Kind, name: RoleName, reason: Reason) -> None:
+    function = OF[kind]
+    objection = refused(pc(function, roles=(role(name, function, "seen it"),)), kind, S.PASSTHROUGH, **named(function))
+    assert objection.reason is reason
+    assert function.address in objection.detail
+    assert "seen it" in objection.detail
+    assert f'select = ["{function.address}"]' in (objection.fix or "")
+    assert f'allow = ["{name}"]' in (objection.fix or "")
+
+
+@pytest.mark.parametrize(("kind", "name", "reason"), NEEDS)
+def test_naming_the_device_and_allowing_the_loss_lifts_the_refusal_and_leaves_a_warning(
+    kind: Kind, name: RoleName, reason: Reason
+) -> None:
+    function = OF[kind]
+    plan = planned(pc(function, roles=(role(name, function),)), kind, S.PASSTHROUGH, **named(function, name))
+    assert plan.of(kind).functions == (function.address,)
+    assert reason not in {r.reason for r in plan.of(kind).rejected}
+    assert any(w.code == "allowed-risk" and function.address in w.detail and name in w.detail for w in plan.warnings)
+
+
+@pytest.mark.parametrize(("kind", "name", "reason"), NEEDS)
+def test_allowing_the_loss_of_another_device_lifts_nothing(kind: Kind, name: RoleName, reason: Reason) -> None:
+    function = OF[kind]
+    other = but(function, address="0000:09:00.0", iommu_group=9)
+    decision = decided(pc(function, other, roles=(role(name, function),)), kind, S.PASSTHROUGH, **named(other, name))
+    assert function.address not in decision.functions
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "reason"),
+    [
+        (K.NIC, RoleName.NETWORK, R.NETWORK_UNKNOWN),
+        (K.DISK, RoleName.MOUNTED_DISK, R.MOUNTED_DISK_UNKNOWN),
+        (K.USB, RoleName.MOUNTED_DISK, R.MOUNTED_DISK_UNKNOWN),
+        (K.USB, RoleName.INPUT, R.HOST_INPUT_UNKNOWN),
+    ],
+)
+def test_a_use_that_nobody_looked_for_is_not_taken_for_none(kind: Kind, name: RoleName, reason: Reason) -> None:
+    function = OF[kind]
+    host = pc(function, roles_read=tuple(r for r in READ if r is not name))
+    objection = refused(host, kind, S.PASSTHROUGH, **named(function))
+    assert objection.reason is reason
+    assert function.address in objection.detail
+    assert "clienthv inspect --save" in (objection.fix or "")
+    assert decided(host, kind, S.PASSTHROUGH, **named(function, name)).strategy is S.PASSTHROUGH
+
+
+def test_the_loss_of_a_use_that_nobody_looked_for_is_warned_of_when_it_is_allowed() -> None:
+    plan = planned(pc(NIC, roles_read=()), K.NIC, S.PASSTHROUGH, **named(NIC, "network"))
+    assert plan.of(K.NIC).strategy is S.PASSTHROUGH
+    assert "allowed-risk" in {w.code for w in plan.warnings}
+
+
+def test_giving_the_boot_display_away_is_warned_of_however_it_was_recognised() -> None:
+    told = planned(pc(SCREEN), K.GPU, S.PASSTHROUGH, **named(SCREEN, "boot-display"))
+    assert told.of(K.GPU).functions == (SCREEN.address,)
+    assert "allowed-risk" in {w.code for w in told.warnings}
+
+
+@pytest.mark.parametrize("driver", ["amdgpu", None, ""])
+def test_of_two_gpus_neither_is_taken_when_the_boot_display_cannot_be_told(driver: str | None) -> None:
+    """A driverless GPU may still show the console: efifb and simpledrm bind no PCI driver."""
+    first = but(GPU, boot_vga=None, driver=driver)
+    second = but(first, address="0000:02:00.0", iommu_group=2)
+    decision = decided(pc(first, second, roles_read=()), K.GPU, S.PASSTHROUGH)
+    assert decision.strategy is S.OMIT
+    assert {r.reason for r in decision.rejected} == {R.BOOT_DISPLAY_UNKNOWN}
+    assert {r.device for r in decision.rejected} == {first.address, second.address}
+    assert all("clienthv inspect --save" in (r.fix or "") for r in decision.rejected)
+
+
+def test_a_single_gpu_is_the_boot_display_even_if_nobody_recorded_it() -> None:
+    objection = refused(pc(but(GPU, boot_vga=None), roles_read=()), K.GPU, S.PASSTHROUGH)
+    assert objection.reason is R.BOOT_DISPLAY
+    assert "the only GPU" in objection.detail
+
+
+def test_a_muxless_3d_controller_is_not_the_boot_display() -> None:
+    laptop = pc(but(SCREEN, boot_vga=None), but(GPU, class_code="030200", boot_vga=None), roles_read=())
+    assert moved(laptop, K.GPU) == (GPU.address,)
+
+
+def test_the_gpu_with_the_only_connected_screen_is_taken_for_the_boot_display() -> None:
+    one, two = but(GPU, boot_vga=None), but(GPU, address="0000:02:00.0", boot_vga=None, iommu_group=2)
+    host = pc(one, two, roles_read=(), roles=(role(RoleName.CONNECTED_DISPLAY, one),))
+    assert moved(host, K.GPU) == (two.address,)
+
+
+def test_a_second_connected_screen_may_go_while_the_boot_display_stays() -> None:
+    screens = (role(RoleName.CONNECTED_DISPLAY, SCREEN), role(RoleName.CONNECTED_DISPLAY, GPU))
+    assert moved(pc(SCREEN, GPU, roles=screens), K.GPU) == (GPU.address,)
+
+
+def test_the_host_keeps_a_screen_when_two_gpus_with_one_each_are_selected() -> None:
+    other = but(GPU, address="0000:02:00.0")  # in the same group, so selecting both would move both
+    screens = (role(RoleName.CONNECTED_DISPLAY, GPU), role(RoleName.CONNECTED_DISPLAY, other))
+    decision = decided(pc(GPU, other, roles=screens), K.GPU, S.PASSTHROUGH, select=[GPU.address, other.address])
+    assert decision.strategy is S.OMIT
+
+
+def test_a_gpu_held_for_guests_is_free_whatever_the_document_leaves_out() -> None:
+    held = but(GPU, driver="vfio-pci", boot_vga=None)
+    assert moved(pc(held, roles_read=()), K.GPU) == (held.address,)
+
+
+def test_a_card_function_of_unknown_class_does_not_go_along_unseen() -> None:
+    """It could be the disk that the host runs from: which roles it could have is unknown, so all are."""
+    riddle = PciFunction(address="0000:03:00.1", driver="something", iommu_group=3)
+    host = pc(NIC, riddle, roles_read=(RoleName.NETWORK, RoleName.DEFAULT_ROUTE))
+    assert decided(host, K.NIC, S.PASSTHROUGH).strategy is S.OMIT
+
+
+# --- SR-IOV
+
+VF = PciFunction(
+    address="0000:03:10.0", class_code="020000", vendor_id="8086", driver="igbvf", iommu_group=30, physfn=NIC.address
+)
+PF = but(NIC, sriov=SrIov(totalvfs=7, numvfs=1, virtfns=(VF.address,)))
+
+
+def test_a_virtual_function_is_handed_over_and_its_card_stays() -> None:
+    decision = decided(pc(PF, VF), K.NIC, S.VF)
+    assert (decision.strategy, decision.functions) == (S.VF, (VF.address,))
+
+
+def test_a_physical_function_with_virtual_functions_is_refused_with_how_to_remove_them() -> None:
+    objection = refused(pc(PF, VF), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IS_PHYSICAL_FUNCTION
+    assert "1 virtual function" in objection.detail
+    assert f"{PF.address}/sriov_numvfs" in (objection.fix or "")
+
+
+def test_a_card_that_another_function_calls_its_physical_function_is_refused() -> None:
+    assert refused(pc(NIC, VF), K.NIC, S.PASSTHROUGH).reason is R.IS_PHYSICAL_FUNCTION
+
+
+def test_a_card_with_virtual_functions_that_are_not_listed_is_refused() -> None:
+    card = but(NIC, sriov=SrIov(totalvfs=7, numvfs=4))
+    assert refused(pc(card), K.NIC, S.PASSTHROUGH).reason is R.IS_PHYSICAL_FUNCTION
+
+
+def test_a_card_that_could_have_virtual_functions_is_refused_with_how_to_make_some() -> None:
+    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=7, numvfs=0))), K.NIC, S.VF)
+    assert objection.reason is R.NO_VF_CREATED
+    assert "0 of 7" in objection.detail
+    assert f"echo 4 | sudo tee /sys/bus/pci/devices/{NIC.address}/sriov_numvfs" in (objection.fix or "")
+
+
+def test_no_more_virtual_functions_are_advised_than_the_card_can_have() -> None:
+    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=2, numvfs=0))), K.NIC, S.VF)
+    assert (objection.fix or "").startswith("echo 2 ")
+
+
+def test_a_card_that_can_have_no_virtual_functions_is_refused() -> None:
+    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=0, numvfs=0))), K.NIC, S.VF)
+    assert objection.reason is R.NO_SRIOV
+    assert NIC.address in objection.detail
+    assert objection.fix is None
+
+
+def test_a_virtual_function_that_the_host_uses_stays() -> None:
+    host = pc(PF, VF, roles=(role(RoleName.NETWORK, VF),))
+    assert refused(host, K.NIC, S.VF).reason is R.NETWORK_IN_USE
+
+
+def test_a_gpus_virtual_function_is_handed_over_and_the_screen_stays() -> None:
+    part = but(SCREEN, address="0000:00:02.1", boot_vga=None, driver="", iommu_group=21, physfn=SCREEN.address)
+    host = pc(but(SCREEN, sriov=SrIov(totalvfs=7, numvfs=1, virtfns=(part.address,))), part)
+    decision = decided(host, K.GPU, S.VF)
+    assert (decision.strategy, decision.functions) == (S.VF, (part.address,))
+
+
+# --- what the guest and QEMU can do
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy"),
+    [
+        (K.GPU, S.PARAVIRTUAL), (K.NIC, S.PARAVIRTUAL), (K.DISK, S.PARAVIRTUAL),
+        (K.AUDIO, S.PARAVIRTUAL), (K.INPUT, S.PARAVIRTUAL),
+    ],
+)  # fmt: skip
+def test_a_guest_without_virtio_drivers_gets_nothing_paravirtual(kind: Kind, strategy: Strategy) -> None:
+    host = pc(but(SCREEN, render_node="renderD128"))
+    objection = refused(host, kind, strategy, drivers="")
+    assert objection.reason is R.NO_GUEST_DRIVER
+    assert "virtio" in objection.detail
+    assert "guest.drivers" in (objection.fix or "")
+
+
+def test_a_guest_without_virtio_drivers_gets_no_3d() -> None:
+    host = pc(but(SCREEN, render_node="renderD128"))
+    assert refused(host, K.GPU, S.PARAVIRTUAL_3D, drivers="").reason is R.NO_GUEST_DRIVER
+
+
+def test_a_gpu_that_the_guest_has_no_driver_for_is_refused_with_the_driver() -> None:
+    objection = against(GPU, pc(SCREEN, GPU), K.GPU, drivers="virtio amd")
+    assert objection.reason is R.NO_GUEST_DRIVER
+    assert "nvidia" in objection.detail
+    assert '"nvidia"' in (objection.fix or "")
+
+
+def test_a_gpu_of_a_maker_without_guest_drivers_is_refused() -> None:
+    aspeed = but(GPU, vendor_id="1a03")
+    objection = against(GPU, pc(SCREEN, aspeed), K.GPU)
+    assert objection.reason is R.NO_GUEST_DRIVER
+    assert "1a03" in objection.detail
+
+
+def test_a_gpu_without_ids_is_refused_by_address() -> None:
+    objection = against(GPU, pc(SCREEN, but(GPU, vendor_id=None)), K.GPU)
+    assert objection.reason is R.IDS_UNKNOWN
+    assert GPU.address in objection.detail
+    assert "lspci -nn" in (objection.fix or "")
+
+
+def test_3d_needs_a_render_node() -> None:
+    objection = refused(pc(SCREEN), K.GPU, S.PARAVIRTUAL_3D)
+    assert objection.reason is R.NO_RENDER_NODE
+    assert "/dev/dri/renderD" in objection.detail
+    assert objection.fix
+
+
+def test_3d_is_not_planned_on_a_render_node_that_nobody_looked_for() -> None:
+    objection = refused(pc(SCREEN, stack=None), K.GPU, S.PARAVIRTUAL_3D)
+    assert objection.reason is R.RENDER_NODE_UNKNOWN
+    assert "clienthv inspect --save" in (objection.fix or "")
+
+
+def test_3d_names_the_render_node_it_uses() -> None:
+    decision = decided(pc(but(SCREEN, render_node="renderD128")), K.GPU, S.PARAVIRTUAL_3D)
+    assert decision.strategy is S.PARAVIRTUAL_3D
+    assert "renderD128" in decision.backing
+
+
+@pytest.mark.parametrize(
+    ("kind", "strategy", "lack", "evidence"),
+    [
+        (K.FIRMWARE, S.UEFI, {"firmware": ("bios",)}, "UEFI"),
+        (K.FIRMWARE, S.UEFI_SECURE_BOOT, {"secure_boot": False}, "Secure Boot"),
+        (K.GPU, S.PARAVIRTUAL_3D, {"graphics": ("vnc", "spice")}, "egl-headless"),
+        (K.GPU, S.PARAVIRTUAL, {"video_models": ("vga",)}, "virtio"),
+        (K.GPU, S.EMULATED, {"video_models": ("virtio",)}, "vga"),
+        (K.TPM, S.EMULATED, {"tpm_backends": ("passthrough",)}, "emulator"),
+        (K.TPM, S.PASSTHROUGH, {"tpm_backends": ("emulator",)}, "passthrough"),
+        (K.DISPLAY, S.PARAVIRTUAL, {"graphics": ("vnc",)}, "spice"),
+        (K.DISPLAY, S.EMULATED, {"graphics": ("spice",)}, "vnc"),
+    ],
+)
+def test_what_this_qemu_lacks_is_refused_by_name(
+    kind: Kind, strategy: Strategy, lack: dict[str, Any], evidence: str
+) -> None:
+    host = pc(but(SCREEN, render_node="renderD128"), stack=offering(**lack))
+    objection = refused(host, kind, strategy)
+    assert objection.reason is R.NOT_IN_QEMU
+    assert evidence in objection.detail
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"), [("9.0.0", False), ("10.3.9", False), ("10.4.0", True), ("11.0.0", True), (None, True)]
+)
+def test_virtio_sound_needs_libvirt_10_4(version: str | None, taken: bool) -> None:
+    host = pc(stack=but(offering(), libvirt_version=version))
+    decision = decided(host, K.AUDIO, S.PARAVIRTUAL)
+    assert (decision.strategy is S.PARAVIRTUAL) is taken
+    assert {r.reason for r in decision.rejected} == (set() if taken else {R.NOT_IN_QEMU})
+
+
+def test_a_pc_without_a_tpm_cannot_hand_one_over() -> None:
+    objection = refused(pc(tpm_device=False), K.TPM, S.PASSTHROUGH)
+    assert objection.reason is R.NO_TPM_DEVICE
+    assert "fTPM" in (objection.fix or "")
+
+
+def test_a_tpm_that_nobody_looked_for_is_not_planned_on() -> None:
+    objection = refused(pc(tpm_device=None), K.TPM, S.PASSTHROUGH)
+    assert objection.reason is R.TPM_UNKNOWN
+    assert "clienthv inspect --save" in (objection.fix or "")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_what_libvirt_offers_is_assumed_where_the_document_does_not_say(kind: Kind) -> None:
+    host = pc(but(SCREEN, render_node="renderD128"), stack=None)
+    virtual = [s for s in STRATEGIES[kind] if s not in {S.PASSTHROUGH, S.VF}]
+    for strategy in virtual:
+        assert decided(host, kind, strategy).strategy is strategy
+
+
+# --- the whole plan
+
+
+def test_a_ladder_without_a_rung_left_is_no_plan_with_every_reason_and_the_first_fix() -> None:
+    with pytest.raises(PlanError) as caught:
+        planner.plan(pc(NIC, iommu=Iommu()), profile(K.NIC, S.VF, S.PASSTHROUGH))
+    assert "nic" in caught.value.message
+    assert "[no-such-device]" in caught.value.message
+    assert "[iommu-unknown]" in caught.value.message
+    assert "clienthv inspect --save" in (caught.value.hint or "")
+
+
+def sized(host: Host, **size: Any) -> Plan:
+    text = "[size]\n" + "\n".join(f"{key} = {json.dumps(value)}" for key, value in size.items())
+    return planner.plan(host, parse((ProfileText("test", "test.toml", text),)))
+
+
+def test_a_small_pc_gives_what_it_has_and_the_plan_says_so() -> None:
+    host = pc(cpu=Cpu(virtualization="vmx", threads=2), memory=Memory(available_mib=3000))
+    plan = sized(host, vcpus=8, vcpus_min=1, memory="8 GiB", memory_min="1 GiB")
+    assert plan.vcpus == 2
+    assert 1024 <= plan.memory_mib <= 3000
+    assert "shrunk-to-fit" in {w.code for w in plan.warnings}
+
+
+def test_a_pc_with_too_few_processors_is_refused_with_both_numbers() -> None:
+    with pytest.raises(HostError, match=r"2 CPU threads.*needs 4"):
+        sized(pc(cpu=Cpu(virtualization="vmx", threads=2)), vcpus=4)
+
+
+def test_a_pc_with_too_little_memory_is_refused_with_both_numbers() -> None:
+    with pytest.raises(HostError, match=r"900 MiB.*needs 1 GiB"):
+        sized(pc(memory=Memory(available_mib=900)), memory="8 GiB", memory_min="1 GiB")
+
+
+@pytest.mark.parametrize(("available", "least"), [(200, "100 MiB"), (400, "300 MiB"), (1100, "1100 MiB")])
+def test_a_pc_with_the_least_memory_asked_for_is_big_enough(available: int, least: str) -> None:
+    plan = sized(pc(memory=Memory(available_mib=available)), memory="8 GiB", memory_min=least)
+    assert plan.memory_mib <= available
+
+
+def test_a_pc_whose_size_is_unknown_gets_what_the_profile_wants() -> None:
+    plan = sized(pc(cpu=Cpu(virtualization="vmx")), vcpus=8, memory="8 GiB")
+    assert (plan.vcpus, plan.memory_mib) == (8, 8192)
+
+
+def test_no_more_vcpus_are_planned_than_the_hypervisor_can_give() -> None:
+    host = pc(cpu=Cpu(virtualization="vmx", threads=512), stack=offering(max_vcpus=255))
+    assert sized(host, vcpus=400, vcpus_min=1).vcpus <= 255
+
+
+def test_the_pointer_does_not_hang_on_a_usb_controller_that_the_guest_lacks() -> None:
+    """libvirt refuses a USB tablet in a domain without USB, and a handed-over controller is not libvirt's."""
+    plan = planned(pc(USB), K.USB, S.PASSTHROUGH, **named(USB))
+    assert plan.of(K.USB).strategy is S.PASSTHROUGH
+    assert plan.of(K.INPUT).model != "usb-tablet"
+
+
+def test_the_pointer_does_not_hang_on_a_usb_controller_that_was_refused() -> None:
+    plan = planned(pc(), K.USB, S.PASSTHROUGH)
+    assert plan.of(K.USB).strategy is S.OMIT
+    assert plan.of(K.INPUT).model != "usb-tablet"
