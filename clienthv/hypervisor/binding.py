@@ -59,9 +59,7 @@ def translate(error: Any, what: str) -> ClienthvError:
         return HostError(msg, hint="is libvirt installed, and may you use this connection?", detail=text)
     if code == _OPERATION_INVALID:
         return GuestError(msg, hint="clienthv status NAME shows what state the VM is in", detail=text)
-    return HypervisorError(
-        msg, hint="the message is libvirt's own; clienthv plan --explain shows the choices", detail=text
-    )
+    return HypervisorError(msg, hint="clienthv plan --explain shows the choices", detail=text)
 
 
 _UNREACHABLE: Final = "the account QEMU runs as cannot reach the file; move it, or open the folder"

@@ -24,6 +24,15 @@ _RECONNECT_WAIT: Final = 10.0
 _MAX_ROOT: Final = 60  # a UNIX socket's path has 108 bytes, and libvirt puts up to 45 of its own below the root
 
 
+# No virtlogd runs to take the logs. A mount namespace for each guest needs a root that is a mount point and the right
+# to mount: chroots and containers, where the embedded driver is used most, have neither.
+_QEMU_CONF: Final = """\
+# Written by clienthv for libvirt's embedded driver. See /etc/libvirt/qemu.conf for what can be set.
+stdio_handler = "file"
+namespaces = []
+"""
+
+
 class Choice(NamedTuple):
     """A connection's URI and why it was chosen."""
 
@@ -204,7 +213,7 @@ def _version(number: int) -> str:
 
 
 def _prepare(root: Path) -> None:
-    """Make an embedded driver's folder. Logs go to files, since there is no virtlogd to take them."""
+    """Make an embedded driver's folder and settings. Raises HostError."""
     if len(str(root)) > _MAX_ROOT:
         msg = f"the path {root} is too long for the sockets that libvirt keeps below it ({_MAX_ROOT} characters)"
         raise HostError(msg, hint="set XDG_STATE_HOME to a shorter path, or use --connect")
@@ -215,7 +224,7 @@ def _prepare(root: Path) -> None:
     try:
         conf.parent.mkdir(parents=True, exist_ok=True)
         if not conf.exists():
-            conf.write_text('# Written by clienthv for libvirt\'s embedded driver.\nstdio_handler = "file"\n')
+            conf.write_text(_QEMU_CONF)
     except OSError as e:
         msg = f"cannot make {conf}: {e.strerror}"
         raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to, or use --connect") from e

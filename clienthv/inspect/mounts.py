@@ -54,6 +54,10 @@ def read_mounted_disks(tree: Tree, disks: Disks, findings: Findings) -> None:
         why = f"a mounted file system ({kinds}) does not tell its disks in sysfs; see lsblk or zpool status"
         findings.unread(RoleName.MOUNTED_DISK, f"not every mounted disk is known: {why}")
         return
+    if not any(m.point == "/" for m in mounts):
+        why = f"{MOUNTS} shows no root file system, so this process (in a chroot or container) sees a part of them"
+        findings.unread(RoleName.MOUNTED_DISK, f"not every mounted disk is known: {why}")
+        return
     findings.look(RoleName.MOUNTED_DISK)
 
 
