@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -23,6 +24,8 @@ _OPERATION_INVALID: Final = 55
 @cache
 def libvirt() -> Any:
     """The libvirt module, quiet: its errors come as exceptions alone. Raises HostError where it is missing."""
+    # The embedded driver would log to our stderr what we get as exceptions anyway.
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"4:file:{os.devnull}")
     try:
         import libvirt as binding
     except ImportError as e:
@@ -76,6 +79,7 @@ _KNOWN: Final[tuple[tuple[str, type[ClienthvError], str], ...]] = (
     ("Permission denied", HostError, _UNREACHABLE),
     ("Cannot allocate memory", HostError, "close programs, or lower size.memory in the profile"),
     ("Unable to find 'efi' firmware", HostError, "install ovmf (edk2-ovmf)"),
+    ("Failed to parse user", HostError, "install libvirt-daemon-system: it makes the account that QEMU runs as"),
     ("KVM is not available", HostError, "clienthv inspect shows the state of KVM and why"),
     ("failed to initialize kvm", HostError, "clienthv inspect shows the state of KVM and why"),
 )

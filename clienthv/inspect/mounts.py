@@ -75,7 +75,9 @@ def _follow(disks: Disks, mount: Mount, findings: Findings) -> bool:
     names = _devices(disks, mount)
     for name in names:
         _give(disks, name, f"{MOUNTS}: {mount.point}", findings)
-    return bool(names) or not (mount.kind == "zfs" or (mount.kind in _ANONYMOUS and mount.source.startswith("/dev/")))
+    on_disk = not mount.number.startswith("0:")  # major 0 is what the kernel numbers file systems without a device
+    several = mount.kind in _ANONYMOUS and mount.source.startswith("/dev/")
+    return bool(names) or not (on_disk or several or mount.kind == "zfs")
 
 
 _ANONYMOUS: Final = frozenset({"btrfs", "bcachefs"})  # file systems of several disks, mounted as device 0:N

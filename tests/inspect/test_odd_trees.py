@@ -313,3 +313,17 @@ def test_garbage_in_any_file_never_raises(files: dict[str, bytes], attributes: d
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_bytes(data)
         whole(read(root))
+
+
+def test_a_chroot_that_hides_the_root_file_system_leaves_mounted_disks_unknown(tree: Tree) -> None:
+    root = tree(
+        {"/sys/class/block/loop0/dev": "7:0", "/proc/self/mountinfo": "22 1 0:5 / /dev rw - devtmpfs udev rw\n"}
+    )
+    host = read(root)
+    assert RoleName.MOUNTED_DISK not in host.roles_read
+    assert any("chroot or container" in sentence for sentence in host.unknown)
+
+
+def test_a_mounted_disk_that_sysfs_does_not_know_leaves_mounted_disks_unknown(tree: Tree) -> None:
+    root = tree({"/sys/class/block/loop0/dev": "7:0", "/proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"})
+    assert RoleName.MOUNTED_DISK not in read(root).roles_read
