@@ -28,9 +28,11 @@ def plan(host: Host, profile: Profile) -> Plan:
     """
     question = Question(host, profile)
     vcpus, memory_mib = _size(host, profile)
-    climbs = [_Climb(kind, question) for kind in Kind]
-    _settle(climbs, host)
-    decisions = tuple(climb.decision() for climb in climbs)
+    climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in Kind if kind is not Kind.INPUT}
+    _settle(list(climbs.values()), host)
+    usb = climbs[Kind.USB].decision().strategy
+    climbs[Kind.INPUT] = _Climb(Kind.INPUT, Question(host, profile, usb))
+    decisions = tuple(climbs[kind].decision() for kind in Kind)
     return Plan(
         profile=profile.name,
         host=host.name,
@@ -94,7 +96,7 @@ class _Climb:
 
 
 def _nothing_there(kind: Kind, strategy: Strategy, question: Question) -> Rejected:
-    what = "virtual function" if strategy is Strategy.VF else f"{kind} device"
+    what = "virtual function" if strategy is Strategy.VF else f"device for {kind}"
     return Rejected(
         strategy=strategy,
         device=None,
@@ -144,10 +146,12 @@ def _torn_group(option: Option, moving: set[str], host: Host) -> Rejected | None
 def _size(host: Host, profile: Profile) -> tuple[int, int]:
     """VCPUs and memory in MiB: what the profile wants, or less, down to its minimum. Raises HostError."""
     size = profile.size
-    vcpus = min(size.vcpus, host.cpu.threads or size.vcpus)
+    offered = host.stack.capabilities.max_vcpus if host.stack is not None and host.stack.capabilities else None
+    limit = min(host.cpu.threads or size.vcpus, offered or size.vcpus)
+    vcpus = min(size.vcpus, limit)
     if vcpus < (size.vcpus_min or size.vcpus):
         least_vcpus = size.vcpus_min or size.vcpus
-        msg = f"{host.name} has {host.cpu.threads} CPU threads; profile {profile.name} needs {least_vcpus}"
+        msg = f"{host.name} has {limit} CPU threads to give; profile {profile.name} needs {least_vcpus}"
         raise HostError(msg, hint="lower size.vcpus, or give size.vcpus_min, in the profile")
     want = values.parse_mib(size.memory)
     least = values.parse_mib(size.memory_min or size.memory)
@@ -157,14 +161,13 @@ def _size(host: Host, profile: Profile) -> tuple[int, int]:
     )
     if budget is None or want <= budget:
         return vcpus, want
-    shrunk = budget // 256 * 256
-    if shrunk < least:
+    if budget < least:
         msg = (
             f"{host.name} has {values.format_mib(budget)} of memory to give; "
             f"profile {profile.name} needs {values.format_mib(least)}"
         )
         raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
-    return vcpus, shrunk
+    return vcpus, max(budget // 256 * 256, least)
 
 
 def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
@@ -217,11 +220,11 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
     host, wanted = question.host, question.profile.device(decision.kind)
     for address in decision.functions:
         function = host.by_address[address]
-        for role in host.roles_by_address.get(address, ()):
-            if role.role in wanted.allow and address in wanted.select:
+        for role in wanted.allow if address in wanted.select else ():
+            if (uses := _uses(role, address, question)) is not None:
                 yield Warned(
                     code="allowed-risk",
-                    detail=f"{decision.name}: the host uses {address} ({role.role}) and loses it "
+                    detail=f"{decision.name}: the host {uses} {address} ({role}) and loses it "
                     "while the VM runs, as the profile allows",
                 )
         if function.base_class == "0c03" and pci.belongs_to_gpu(host, function) and not host.read(RoleName.INPUT):
@@ -235,3 +238,13 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
             code="acs-override",
             detail=f"{decision.name}: isolated by pcie_acs_override alone; the guest may reach other devices' memory",
         )
+
+
+def _uses(role: RoleName, address: str, question: Question) -> str | None:
+    """Whether the host uses a function in a role: "uses", "may use", or None."""
+    if any(r.role is role for r in question.host.roles_by_address.get(address, ())):
+        return "uses"
+    boot = question.boot_displays.get(address)
+    if role is RoleName.BOOT_DISPLAY:
+        return None if boot is None else {True: "uses", None: "may use", False: None}[boot.drives]
+    return None if question.host.read(role) else "may use"

@@ -71,6 +71,6 @@ def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
         if not folder.path.is_dir():
             continue
         for path in sorted(folder.path.glob("*.toml")):
-            if path.stem not in seen and profile.PROFILE_NAME.match(path.stem):
+            if path.stem not in seen and profile.PROFILE_NAME.match(path.stem) and path.is_file():
                 seen.add(path.stem)
                 yield folder, path

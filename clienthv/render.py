@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -10,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from clienthv import datafiles
-from clienthv.errors import TemplateError
+from clienthv.errors import DiskError, TemplateError
 from clienthv.model import plan as plan_model
+from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.values import PciAddress
@@ -96,8 +98,13 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 def render(vm: Vm, host: Host) -> str:
     """The libvirt domain XML of a VM, checked against libvirt's schema.
 
-    Raises TemplateError when a template is broken or what it gives is not a libvirt domain.
+    Raises TemplateError when a template is broken or what it gives is not a libvirt domain, DiskError for a path
+    that XML would change.
     """
+    for what, text in msgspec.to_builtins(vm.options).items():
+        if text is not None and not values.is_plain_text(text):
+            msg = f"{what} {text!r} has characters that a domain cannot carry"
+            raise DiskError(msg, hint="rename the file: no control characters, UTF-8 alone")
     xml = environment_text("domain.xml.j2", {"vm": view(vm, host)})
     check(xml)
     return xml
@@ -169,7 +176,7 @@ def _disk(vm: Vm) -> DiskView | None:
 def _host_devices(plan: plan_model.Plan) -> tuple[PciView, ...]:
     """Every function that moves, once; a virtual function of a network card is an interface instead."""
     addresses = {
-        a: d.kind is Kind.DISK
+        a: d.kind is Kind.DISK and a == d.device
         for d in plan.decisions
         if d.strategy is Strategy.PASSTHROUGH or (d.strategy is Strategy.VF and d.kind is not Kind.NIC)
         for a in d.functions
@@ -249,15 +256,23 @@ def _never_none(value: Any) -> Any:
 def environment_text(template: str, context: Mapping[str, object]) -> str:
     """A template's text. Raises TemplateError."""
     from jinja2 import TemplateError as JinjaError
-    from jinja2 import TemplateSyntaxError
 
     try:
         return environment().get_template(template).render(context)
-    except (JinjaError, OSError, UnicodeDecodeError) as e:
-        where = f" ({e.filename}, line {e.lineno})" if isinstance(e, TemplateSyntaxError) else ""
-        msg = f"template {template} is broken: {e}{where}"
+    except (JinjaError, OSError, ArithmeticError, TypeError, ValueError, RecursionError) as e:
+        msg = f"template {_where(e, template)} is broken: {e}"
         hint = f"see the templates in {datafiles.folders('templates')[0].path}, or move them away"
         raise TemplateError(msg, hint=hint) from e
+
+
+def _where(error: BaseException, template: str) -> str:
+    """The innermost template that an error came from, with its line where Jinja knows it."""
+    from jinja2 import TemplateSyntaxError
+
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.filename or error.name or template}, line {error.lineno},"
+    frames = traceback.extract_tb(error.__traceback__)
+    return next((f"{f.filename}, line {f.lineno}," for f in reversed(frames) if f.filename.endswith(".j2")), template)
 
 
 def schema_path() -> Path | None:
@@ -274,7 +289,7 @@ def check(xml: str) -> bool:
 
     try:
         document = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-    except etree.XMLSyntaxError as e:
+    except (etree.XMLSyntaxError, UnicodeEncodeError) as e:
         msg = f"the rendered domain is not XML: {e}"
         raise TemplateError(msg, hint="look at the templates that were changed") from e
     path = schema_path()
@@ -284,5 +299,5 @@ def check(xml: str) -> bool:
     if not schema.validate(document):
         error = schema.error_log.last_error
         msg = f"the rendered domain is not a libvirt domain: line {error.line}: {error.message}"
-        raise TemplateError(msg, hint="look at the templates that were changed; clienthv render shows the domain")
+        raise TemplateError(msg, hint="look at the templates that were changed")
     return True

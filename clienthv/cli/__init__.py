@@ -55,7 +55,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; an error a person can act on is shown as message, hint and reference."""
+        """Run the command. An error a person can act on becomes message, hint and reference; a closed pipe is silent."""
         try:
             return super().invoke(ctx)
         except ClienthvError as e:
@@ -67,6 +67,9 @@ class Commands(click.Group):
             if e.detail and e.detail.strip() not in e.message:
                 click.echo(f"Detail: {e.detail.strip()}", err=True)
             ctx.exit(e.code)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            ctx.exit(141)
 
 
 @click.group(
@@ -84,7 +87,7 @@ def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script. An interrupt ends with 130, a closed pipe with 141, both without a traceback."""
+    """The console script. An interrupt ends with 130, without a traceback."""
     try:
         sys.exit(cli.main(prog_name="clienthv", standalone_mode=False))
     except click.exceptions.Abort:
@@ -93,6 +96,3 @@ def main() -> None:
     except click.ClickException as e:
         e.show()
         sys.exit(e.exit_code)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import click
 
 from clienthv import api, profiles
 from clienthv.cli.common import host_option, note, the_host
-from clienthv.errors import UsageError
+from clienthv.errors import DiskError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import values
 
@@ -44,6 +46,8 @@ def render_command(
 ) -> None:
     """Print the libvirt domain XML that up would define, checked against libvirt's schema."""
     from clienthv import planner, render
+    from clienthv.lifecycle import files
+    from clienthv.model.profile import Boot
     from clienthv.model.vm import Options, Vm
 
     wanted, chain = profiles.load(profile)
@@ -53,8 +57,11 @@ def render_command(
         raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
     host = the_host(host_file, connect)
     plan = planner.plan(host, wanted)
-    options = Options(disk=disk, cdrom=cdrom, kernel=wanted.boot.kernel, initrd=wanted.boot.initrd,
-                      cmdline=wanted.boot.cmdline)  # fmt: skip
+    boot: files.BootFiles | Boot = wanted.boot
+    with contextlib.suppress(DiskError):  # the PC planned for may have what this one lacks
+        boot = files.boot_files(wanted.boot)
+    options = Options(disk=disk, cdrom=cdrom, kernel=boot.kernel, initrd=boot.initrd,
+                      cmdline=boot.cmdline)  # fmt: skip
     click.echo(render.render(Vm(name=vm_name, plan=plan, profile=chain, options=options), host), nl=False)
     if render.schema_path() is None:
         note("not checked: libvirt's schema is not installed (package libvirt-common)")

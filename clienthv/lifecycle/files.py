@@ -13,7 +13,7 @@ from clienthv.errors import DiskError, UsageError
 from clienthv.hypervisor import Connection
 from clienthv.lifecycle import remembered
 from clienthv.model import values
-from clienthv.model.profile import Profile
+from clienthv.model.profile import Boot, Profile
 from clienthv.model.vm import Options
 
 
@@ -34,10 +34,8 @@ def resolve(name: str, wanted: Wanted, before: Options, profile: Profile) -> tup
     What the command line says goes first, then what the VM remembers, then the profile. Raises DiskError, UsageError.
     """
     disk, new_mib = _disk(name, wanted, before)
-    boot = profile.boot
-    kernel = _boot_file(wanted.kernel, before.kernel, boot.kernel, "kernel")
-    initrd = _boot_file(wanted.initrd, before.initrd, boot.initrd, "initrd")
-    if (initrd or wanted.cmdline) and not kernel:
+    kernel, initrd, cmdline = _boot(wanted, before, profile.boot)
+    if (wanted.initrd or wanted.cmdline) and not kernel:
         msg = "an initrd or a command line is of no use without a kernel"
         raise UsageError(msg, hint="give --kernel FILE too")
     options = Options(
@@ -46,7 +44,7 @@ def resolve(name: str, wanted: Wanted, before: Options, profile: Profile) -> tup
         cdrom=str(_regular(wanted.cdrom, "ISO image")) if wanted.cdrom else before.cdrom,
         kernel=kernel,
         initrd=initrd,
-        cmdline=(wanted.cmdline or before.cmdline or boot.cmdline) if kernel else None,
+        cmdline=cmdline,
     )
     return options, new_mib
 
@@ -74,24 +72,47 @@ def _disk(name: str, wanted: Wanted, before: Options) -> tuple[Path | None, int 
     return path, mib
 
 
-def _boot_file(wanted: str | None, before: str | None, profile: str | None, what: str) -> str | None:
-    if wanted:
-        return str(_regular(wanted, what))
-    pattern = profile or before
-    if pattern is None:
-        return None
-    if "*" in pattern and profile:
-        matches = sorted(Path("/").glob(pattern.lstrip("/")))
-        if not matches:
-            msg = f"no {what} at {pattern}"
-            raise DiskError(msg, hint="install the package that carries it (make setup, for the demo)")
-        return str(matches[-1])
-    return str(_regular(before or pattern, what))
+class BootFiles(NamedTuple):
+    """A kernel with what belongs to it."""
+
+    kernel: str | None
+    initrd: str | None
+    cmdline: str | None
+
+
+def _boot(wanted: Wanted, before: Options, profile: Boot) -> BootFiles:
+    """The kernel named now, else the one remembered while it is still there, else the profile's."""
+    if wanted.kernel:
+        initrd = str(_regular(wanted.initrd, "initrd")) if wanted.initrd else None
+        return BootFiles(str(_regular(wanted.kernel, "kernel")), initrd, wanted.cmdline)
+    if before.kernel and Path(before.kernel).is_file():
+        found = BootFiles(before.kernel, before.initrd, before.cmdline)
+    else:
+        found = boot_files(profile)
+    initrd = str(_regular(wanted.initrd, "initrd")) if wanted.initrd else found.initrd
+    return BootFiles(found.kernel, initrd, wanted.cmdline or found.cmdline)
+
+
+def boot_files(boot: Boot) -> BootFiles:
+    """A profile's kernel and initrd as files of this PC; of a pattern's matches the last. Raises DiskError."""
+    if boot.kernel is None:
+        return BootFiles(None, None, None)
+    return BootFiles(_matching(boot.kernel, "kernel"), boot.initrd and _matching(boot.initrd, "initrd"), boot.cmdline)
+
+
+def _matching(pattern: str, what: str) -> str:
+    if "*" not in pattern:
+        return str(_regular(pattern, what))
+    matches = sorted(Path("/").glob(pattern.lstrip("/")))
+    if not matches:
+        msg = f"no {what} at {pattern}"
+        raise DiskError(msg, hint="install the package that carries it (make setup, for the demo)")
+    return str(matches[-1])
 
 
 def _plain(text: str) -> Path:
-    if any(ord(c) < ord(" ") for c in text):
-        msg = f"the path {text!r} has control characters"
+    if not values.is_plain_text(text):
+        msg = f"the path {text!r} has control characters or is not UTF-8"
         raise UsageError(msg, hint="rename the file")
     return Path(text).expanduser().absolute()
 

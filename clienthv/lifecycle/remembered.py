@@ -39,9 +39,6 @@ def read(xml: str, name: str) -> Remembered | None:
     except (ValueError, msgspec.ValidationError) as e:
         msg = f"clienthv's metadata in VM {name} is damaged: {e}"
         raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again") from e
-    if not profile:
-        msg = f"clienthv's metadata in VM {name} holds no profile"
-        raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again")
     return Remembered(name=name, profile=profile, options=options, plan=plan, seen=_seen(root, plan))
 
 

@@ -100,7 +100,7 @@ def _ours(domain: Domain) -> Remembered:
 
 
 def _recall(before: Remembered | None, name: str) -> tuple[Profile, tuple[ProfileText, ...]]:
-    if before is None:
+    if before is None or not before.profile:
         msg = f"VM {name} remembers no profile"
         raise GuestError(msg, hint="clienthv up PROFILE --name NAME makes a VM")
     return profile_model.parse(before.profile), before.profile

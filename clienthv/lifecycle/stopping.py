@@ -39,7 +39,7 @@ def down(connection: Connection, name: str, how: How) -> list[str]:
 
 def _listens(ours: remembered.Remembered) -> bool:
     """Whether the guest acts on its power button, by its profile's word."""
-    return profile_model.parse(ours.profile).guest.power_button
+    return not ours.profile or profile_model.parse(ours.profile).guest.power_button
 
 
 def _stop(domain: Domain, how: How, *, listens: bool) -> str:

@@ -7,6 +7,8 @@ Addresses are written ``0000:01:00.0``; ids are lower-case hexadecimal without `
 from __future__ import annotations
 
 import itertools
+import re
+from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum, unique
 from functools import cached_property
@@ -23,8 +25,8 @@ SCHEMA = 1
 Key = TypeVar("Key", int, str)
 
 Address = Annotated[str, Meta(pattern=PCI_ADDRESS_PATTERN)]
-HexId = Annotated[str, Meta(pattern="^[0-9a-f]{4}$")]
-ClassCode = Annotated[str, Meta(pattern="^[0-9a-f]{4}([0-9a-f]{2})?$")]
+HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}$(?!\n)")]
+ClassCode = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}([0-9a-f]{2})?$(?!\n)")]
 Count = Annotated[int, Meta(ge=0)]
 
 
@@ -250,6 +252,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
         return self._grouped(lambda f: f.place.slot)
 
     @cached_property
+    def virtual_functions(self) -> dict[str, int]:
+        """For each physical function how many functions name it as theirs."""
+        return dict(Counter(f.physfn for f in self.pci if f.physfn is not None))
+
+    @cached_property
     def by_class(self) -> dict[str, tuple[PciFunction, ...]]:
         """The functions of each PCI base class (two digits), in address order."""
         return self._grouped(lambda f: f.base_class[:2])
@@ -298,8 +305,9 @@ def decode(data: bytes, origin: str) -> Host:
         raise DocumentError(msg, hint="update clienthv, or save the document again with this version")
     try:
         host = msgspec.json.decode(data, type=Host)
-    except msgspec.ValidationError as e:
-        msg = f"{origin}: {e}"
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        words = re.sub(r"Expected `str` matching regex '.*'", "not of the expected form", str(e))
+        msg = f"{origin}: {words}"
         raise DocumentError(msg, hint=f"the document does not follow host schema {SCHEMA}; {make_one}") from e
     _check(host, origin)
     return host

@@ -6,7 +6,7 @@ import difflib
 import re
 import tomllib
 from collections.abc import Callable
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,10 @@ SCHEMA: Final = 1
 PROFILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
 _MAX_EXTENDS: Final = 8
 
+Driver = Literal["virtio", "nvidia", "amd", "intel"]
+CpuModel = Literal["host-passthrough", "host-model"]
+DRIVERS: Final = get_args(Driver)
+CPU_MODELS: Final = get_args(CpuModel)
 Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
 Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]
 
@@ -30,8 +34,8 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     ``power_button`` is whether it shuts down when its (ACPI) power button is pressed, as installed desktops do.
     """
 
-    os: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9.-]*$", max_length=64)] = "unknown"
-    drivers: tuple[Literal["virtio", "nvidia", "amd", "intel"], ...] = ()
+    os: Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9.-]*$(?!\n)", max_length=64)] = "unknown"
+    drivers: tuple[Driver, ...] = ()
     power_button: bool = True
 
 
@@ -61,7 +65,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     prefer: Ladder | None = None
     select: tuple[Address, ...] = ()
     allow: tuple[RoleName, ...] = ()
-    model: Literal["host-passthrough", "host-model"] | None = None
+    model: CpuModel | None = None
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -129,11 +133,11 @@ def parse(chain: tuple[ProfileText, ...]) -> Profile:
     for source in reversed(chain):
         data = toml(source)
         data.pop("extends", None)
-        _decode(data, source)
+        _check_ladders(_decode(data, source), source)
         merged = _merge(merged, data)
     first = chain[0]
     profile = msgspec.structs.replace(_decode(merged, first), name=first.name)
-    _check_ladders(profile, first)
+    _check_allowed(profile, first)
     _check_size(profile, first)
     return profile
 
@@ -163,7 +167,7 @@ def toml(source: ProfileText) -> dict[str, Any]:
     """The text as a TOML table. Raises ProfileError."""
     try:
         return tomllib.loads(source.text)
-    except (tomllib.TOMLDecodeError, RecursionError) as e:
+    except (ValueError, RecursionError) as e:  # ValueError: also a number too long to be one
         msg = f"{source.origin} is not valid TOML: {e}"
         raise ProfileError(msg, hint="text values need quotes; tables are written [devices.gpu]") from e
 
@@ -177,6 +181,13 @@ def _merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
 
 
 def _decode(data: dict[str, Any], source: ProfileText) -> Profile:
+    schema = data.get("schema")
+    if isinstance(schema, int) and schema > SCHEMA:
+        msg = f"{source.origin}: schema: {schema} is newer than this clienthv, which reads up to {SCHEMA}"
+        raise ProfileError(msg, hint="update clienthv")
+    if "name" in data:
+        msg = f"{source.origin}: name: unknown key 'name'"
+        raise ProfileError(msg, hint="a profile is named by its file")
     try:
         return msgspec.convert(data, Profile)
     except msgspec.ValidationError as e:
@@ -209,8 +220,19 @@ def _explained(error: msgspec.ValidationError, data: dict[str, Any], source: Pro
         what = f"{value!r} is not one of {', '.join(choices)}"
         hint = f"did you mean {near[0]!r}?" if near else hint
     elif "matching regex" in what:
-        what = f"{_value_at(data, path)!r} does not have the expected form ({what})"
+        what = f"{_value_at(data, path)!r} is not {_form_at(path)}"
     return ProfileError(f"{source.origin}: {path or 'the profile'}: {what}", hint=hint)
+
+
+def _form_at(path: str) -> str:
+    forms = {
+        "size.memory": 'a size with its unit, such as "8 GiB"',
+        "size.memory_min": 'a size with its unit, such as "8 GiB"',
+        "guest.os": "an osinfo id, such as debian12 or win11",
+        "boot.kernel": "an absolute path",
+        "boot.initrd": "an absolute path",
+    }
+    return forms.get(path, "a PCI address such as 0000:01:00.0" if ".select" in path else "of the expected form")
 
 
 def _value_at(data: Any, path: str) -> Any:
@@ -232,6 +254,10 @@ def _fields_at(path: str) -> list[str]:
 def _choices_at(path: str) -> list[str]:
     if ".allow" in path:
         return [r.value for r in RoleName]
+    if path.startswith("guest.drivers"):
+        return list(DRIVERS)
+    if path.endswith(".model"):
+        return list(CPU_MODELS)
     parts = path.split(".")
     if len(parts) > 1 and parts[1] in set(Kind):
         return [s.value for s in STRATEGIES[Kind(parts[1])]]
@@ -252,6 +278,19 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
         if device.model is not None and kind is not Kind.CPU:
             msg = f"{source.origin}: devices.{kind}.model: only the cpu has a model to choose"
             raise ProfileError(msg, hint="remove the key")
+        if device.select and Strategy.PASSTHROUGH not in known:
+            msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
+            raise ProfileError(msg, hint="remove the key")
+        for key in ("kernel", "initrd", "cmdline"):
+            if not values.is_plain_text(getattr(profile.boot, key) or ""):
+                msg = f"{source.origin}: boot.{key}: has characters that a domain cannot carry"
+                raise ProfileError(msg, hint="leave out control characters")
+
+
+def _check_allowed(profile: Profile, source: ProfileText) -> None:
+    """A refusal is lifted for a named device alone; the name may come from another link of the chain."""
+    for kind in Kind:
+        device = profile.device(kind)
         if device.allow and not device.select:
             msg = f"{source.origin}: devices.{kind}.allow needs devices.{kind}.select with the exact address"
             raise ProfileError(msg, hint='name the device: select = ["0000:01:00.0"]')

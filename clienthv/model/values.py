@@ -7,14 +7,15 @@ from typing import Final
 
 import msgspec
 
-PCI_ADDRESS_PATTERN: Final = r"^[0-9a-f]{4,8}:[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$"
-_PCI_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-1][0-9a-fA-F])\.([0-7])$")
+# "$(?!\n)" is the very end in Python and in JSON Schema's dialect alike; "$" alone lets a newline follow in Python.
+PCI_ADDRESS_PATTERN: Final = r"^([0-9a-f]{4}|[1-9a-f][0-9a-f]{4,7}):[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$(?!\n)"
+_PCI_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-1][0-9a-fA-F])\.([0-7])\Z")
 
 VM_NAME_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$"
 _VM_NAME = re.compile(VM_NAME_PATTERN.rstrip("$") + r"\Z")
 
-_SIZE = re.compile(r"^\s*(\d{1,9})\s*(MiB|GiB|TiB)\s*\Z")
-SIZE_PATTERN: Final = r"^\s*\d{1,9}\s*(MiB|GiB|TiB)\s*$"
+_SIZE = re.compile(r"^ *([0-9]{1,9}) *(MiB|GiB|TiB) *\Z")
+SIZE_PATTERN: Final = r"^ *[0-9]{1,9} *(MiB|GiB|TiB) *$(?!\n)"
 _MIB_PER: Final = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
 
@@ -66,3 +67,8 @@ def parse_mib(text: str) -> int:
 def format_mib(mib: int) -> str:
     """A size in MiB for a person: ``8 GiB``, ``1536 MiB``."""
     return f"{mib // 1024} GiB" if mib % 1024 == 0 and mib else f"{mib} MiB"
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether XML and a terminal can carry a text as it is: no control characters, nothing that is not Unicode."""
+    return not any(ord(c) < ord(" ") or c == "\x7f" or "\ud800" <= c <= "\udfff" or c in "\ufffe\uffff" for c in text)

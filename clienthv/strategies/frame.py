@@ -19,6 +19,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
 
     host: Host
     profile: Profile
+    usb: Strategy | None = None
+    """What the VM's USB became, for the kinds that are decided after it."""
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:

@@ -18,7 +18,7 @@ def options(strategy: Strategy, question: Question) -> Options:
     match strategy:
         case Strategy.PASSTHROUGH:
             gpus = [f for f in screens.gpus_of(host) if f.physfn is None]
-            # A card of its own before graphics that the chipset or processor carries (those sit on the root bus).
+            # A card of its own before graphics on the root bus, which is where Intel's processors have theirs.
             for gpu in sorted(gpus, key=lambda f: (f.place.bus == 0, f.place)):
                 yield pci.whole(gpu, question, Kind.GPU, "native speed, tied to this PC")
         case Strategy.VF:

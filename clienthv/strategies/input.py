@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from clienthv.model.plan import Kind, Strategy
+from clienthv.model.plan import Strategy
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted
 
 
 def options(strategy: Strategy, question: Question) -> Options:
-    """One option each; without USB the emulated pointer is PS/2, which every PC machine type has."""
+    """One option each; without a virtual USB controller the pointer is PS/2, which every PC machine type has."""
     match strategy:
         case Strategy.PARAVIRTUAL:
             yield Option(strategy=strategy, model="virtio", backing="the display", why="virtio tablet and keyboard")
-        case Strategy.EMULATED if question.profile.ladder(Kind.USB) != (Strategy.OMIT,):
+        case Strategy.EMULATED if question.usb is Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
                 model="usb-tablet",

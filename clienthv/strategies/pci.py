@@ -120,14 +120,21 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     yield from _against_iommu(option, question, kind)
     for address in option.functions:
         function = question.host.by_address[address]
-        if function.sriov is not None and function.sriov.virtfns:
+        if virtual := _virtual_functions(function, question.host):
             yield reject(
                 option,
                 Reason.IS_PHYSICAL_FUNCTION,
-                f"{address} has {len(function.sriov.virtfns)} virtual functions, which would vanish with it",
+                f"{address} has {virtual} virtual function{'s' * (virtual > 1)}, which would vanish with it",
                 f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
             )
         yield from _host_needs(option, function, question, kind)
+
+
+def _virtual_functions(function: PciFunction, host: Host) -> int:
+    """How many virtual functions a physical function has, by whichever fact says so."""
+    counted = host.virtual_functions.get(function.address, 0)
+    sriov = function.sriov
+    return max(counted, len(sriov.virtfns), sriov.numvfs or 0) if sriov is not None else counted
 
 
 def named_passthrough(option: Option, question: Question, kind: Kind) -> Objections:
@@ -139,7 +146,7 @@ def named_passthrough(option: Option, question: Question, kind: Kind) -> Objecti
         yield reject(
             option,
             Reason.NOT_SELECTED,
-            f"{option.device} {option.backing}: a {kind} device of the host is handed over only when it is named",
+            f"{option.device} is the host's: {kind} hardware is handed over only when the profile names it",
             f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
         )
         return
@@ -234,7 +241,7 @@ def _host_needs(option: Option, function: PciFunction, question: Question, kind:
     for role, evidence in held:
         if named and role in wanted.allow:
             continue
-        if role is RoleName.CONNECTED_DISPLAY and (boot.drives or _another_screen(question, function)):
+        if role is RoleName.CONNECTED_DISPLAY and (boot.drives or _another_screen(question, option)):
             continue
         reason, what = _ROLE_REASONS[role]
         yield reject(
@@ -256,10 +263,10 @@ def _host_needs(option: Option, function: PciFunction, question: Question, kind:
         )
 
 
-def _another_screen(question: Question, function: PciFunction) -> bool:
-    """Whether the host keeps a screen without this GPU."""
+def _another_screen(question: Question, option: Option) -> bool:
+    """Whether the host keeps a screen when an option's functions move."""
     return any(
-        address != function.address
+        address not in option.functions
         and (boot.drives or screens.has_role(question.host, address, RoleName.CONNECTED_DISPLAY))
         for address, boot in question.boot_displays.items()
     )
@@ -267,11 +274,14 @@ def _another_screen(question: Question, function: PciFunction) -> bool:
 
 def _unread_roles(function: PciFunction, question: Question, boot: screens.BootDisplay) -> tuple[RoleName, ...]:
     """The roles that a function of this class could have and that were not looked for."""
-    if function.driver == "":
-        return ()
     host = question.host
     if screens.is_gpu(function):
+        # No driver means nothing here: the firmware's framebuffer shows the host's screen without one.
         return (RoleName.BOOT_DISPLAY,) if boot.drives is None else ()
+    if function.driver == "":
+        return ()
+    if not function.base_class:
+        return tuple(role for role in _UNREAD if not host.read(role))
     by_class = {
         "01": (RoleName.MOUNTED_DISK,),
         "02": (RoleName.NETWORK,),

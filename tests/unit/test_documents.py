@@ -98,7 +98,7 @@ def test_a_document_with_damaged_bytes_is_read_or_refused_and_never_a_traceback(
     try:
         host = host_model.decode(damaged, "desk.json")
     except DocumentError as e:
-        assert "desk.json" in e.message
+        assert "desk.json" in e.message  # noqa: PT017 - either outcome is right
     else:
         assert isinstance(host, Host)
 
@@ -138,7 +138,7 @@ def test_an_address_listed_twice_is_refused_by_name() -> None:
 
 def test_one_place_under_two_spellings_is_refused() -> None:
     error = refusal(document(pci=[{"address": "0000:00:02.0"}, {"address": "00000:00:02.0"}]))
-    assert "0000:00:02.0" in error.message
+    assert "$.pci[1].address" in error.message
 
 
 def test_a_role_of_a_function_that_is_not_there_is_refused_by_name() -> None:
@@ -201,7 +201,8 @@ def test_a_pci_address_is_read_as_four_numbers(text: str, parts: tuple[int, int,
 
 @pytest.mark.parametrize(
     "text",
-    ["", "0", "01:00", "01:20.0", "01:00.8", "000:01:00.0", "0000:01:00.0.0", " 01:00.0", "01:00.0 ", "pci_0000_01_00_0",
+    ["", "0", "01:00", "01:20.0", "01:00.8", "000:01:00.0", "0000:01:00.0.0", " 01:00.0", "01:00.0 ",
+     "pci_0000_01_00_0",
      "01:00.0\n", "0000:01:00.0\n", "٠١:00.0"],
 )  # fmt: skip
 def test_what_is_no_pci_address_is_refused_by_name(text: str) -> None:
@@ -231,14 +232,17 @@ def test_a_size_is_read_as_mib(text: str, mib: int) -> None:
     assert values.parse_mib(text) == mib
 
 
-@pytest.mark.parametrize("text", ["", "8", "GiB", "8 GB", "8 gib", "0 GiB", "-1 GiB", "1.5 GiB", "8 GiB x", "1" * 10 + " MiB"])
+@pytest.mark.parametrize(
+    "text", ["", "8", "GiB", "8 GB", "8 gib", "0 GiB", "-1 GiB", "1.5 GiB", "8 GiB x", "1" * 10 + " MiB"]
+)
 def test_a_size_without_a_unit_or_a_number_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="8 GiB"):
         values.parse_mib(text)
 
 
 @pytest.mark.parametrize(
-    ("mib", "text"), [(1, "1 MiB"), (1023, "1023 MiB"), (1024, "1 GiB"), (1536, "1536 MiB"), (8192, "8 GiB"), (0, "0 MiB")]
+    ("mib", "text"),
+    [(1, "1 MiB"), (1023, "1023 MiB"), (1024, "1 GiB"), (1536, "1536 MiB"), (8192, "8 GiB"), (0, "0 MiB")],
 )
 def test_a_size_is_written_in_the_largest_unit_that_is_exact(mib: int, text: str) -> None:
     assert values.format_mib(mib) == text
@@ -256,7 +260,8 @@ def test_an_ordinary_name_can_name_a_vm(name: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["", "x" * 65, "a\n", "\na", "a\nb", "a b", "a/b", "../x", ".", "-x", "+x", ".x", "a\0", "a\x1b[0m", "ä", "a'b", 'a"b',
+    ["", "x" * 65, "a\n", "\na", "a\nb", "a b", "a/b", "../x", ".", "-x", "+x", ".x", "a\0", "a\x1b[0m", "ä",
+     "a'b", 'a"b',
      "<a>", "a&b", "a\r", "a\t"],
 )  # fmt: skip
 def test_a_name_that_a_path_a_shell_or_libvirt_would_misread_cannot_name_a_vm(name: str) -> None:

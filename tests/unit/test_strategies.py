@@ -216,7 +216,9 @@ def test_a_pc_without_virtual_functions_has_none_to_hand_over() -> None:
 
 @pytest.mark.parametrize("kind", [K.GPU, K.NIC])
 def test_a_device_that_the_profile_does_not_select_stays(kind: Kind) -> None:
-    objection = refused(pc(SCREEN, OF[kind]) if kind is K.NIC else pc(GPU), kind, S.PASSTHROUGH, select=["0000:07:00.0"])
+    objection = refused(
+        pc(SCREEN, OF[kind]) if kind is K.NIC else pc(GPU), kind, S.PASSTHROUGH, select=["0000:07:00.0"]
+    )
     assert objection.reason is R.NOT_SELECTED
     assert "0000:07:00.0" in objection.detail
 

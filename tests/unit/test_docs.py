@@ -1,0 +1,149 @@
+"""The documents say what the code has: every code, key, block and field, and no command that is not there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import msgspec
+import pytest
+from jinja2 import Environment, nodes
+
+from clienthv import datafiles, planner
+from clienthv.cli import cli
+from clienthv.errors import FAMILIES
+from clienthv.model import profile
+from clienthv.model.host import RoleName
+from clienthv.model.plan import STRATEGIES, Kind, Reason
+from clienthv.render import NAMESPACE, View
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
+REFERENCE = REPOSITORY / "docs" / "reference"
+OURS = ("*.md", "docs/**/*.md", "tests/**/*.md", "benchmarks/**/*.md", "vagrant/**/*.md")
+PAGES = sorted({path for pattern in OURS for path in REPOSITORY.glob(pattern)})
+LINES = re.MULTILINE | re.DOTALL
+ADRS = sorted((REPOSITORY / "docs" / "adr").glob("*.md"))
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text()
+
+
+def section(text: str, heading: str) -> str:
+    """A section's text, down to the next heading of its level or above."""
+    level = heading.split(" ")[0]
+    match = re.search(rf"^{re.escape(heading)}$(.*?)(?=^#{{1,{len(level)}}} |\Z)", text, LINES)
+    assert match, f"no section {heading!r}"
+    return match[1]
+
+
+def rows(text: str) -> set[str]:
+    """The code words in the first column of the tables in a text."""
+    cells = re.findall(r"^\| ([^|]*) \|", text, re.MULTILINE)
+    return {word for cell in cells for word in re.findall(r"`([^`]+)`", cell)}
+
+
+def keys(model: type[msgspec.Struct]) -> set[str]:
+    return {f.encode_name for f in msgspec.structs.fields(model)}
+
+
+def test_every_reason_has_a_section_with_evidence_and_there_is_none_for_anything_else() -> None:
+    text = page("reasons.md").partition("## Warnings")[0]
+    found = re.findall(r"^### (.*)$", text, re.MULTILINE)
+    assert found == [r.value for r in Reason], "in the order of the enum"
+    assert [r for r in found if "Evidence: " not in section(text, f"### {r}")] == []
+
+
+def test_every_warning_is_described() -> None:
+    source = Path(planner.__file__).read_text()
+    codes = re.findall(r"Warned\(\s*code=\"([a-z0-9-]+)\"", source)
+    assert len(codes) == source.count("Warned(") > 0, "each code is written out where it is made"
+    assert rows(section(page("reasons.md"), "## Warnings")) == set(codes)
+
+
+def test_every_error_family_is_described_by_exit_code_and_ref() -> None:
+    described = re.findall(r"^\| (\d+) \| (?:`(.*?)`)? ?\|", page("errors.md"), re.MULTILINE)
+    assert {(code, ref) for code, ref in described if ref} == {(str(f.code), f.ref) for f in FAMILIES}
+    assert {"0", "1", "130", "141"} == {code for code, ref in described if not ref}
+
+
+def test_every_profile_key_is_described() -> None:
+    text = page("profile.md")
+    assert rows(section(text, "## Top level")) == keys(profile.Profile) - {"name"} | {"extends"}
+    tables = {"guest": profile.Guest, "size": profile.SizeOf, "boot": profile.Boot}
+    assert {name: rows(section(text, f"## {name}")) for name in tables} == {n: keys(m) for n, m in tables.items()}
+    devices, _, ladders = section(text, "## devices").partition("### Ladders")
+    assert rows(devices) == keys(profile.Device)
+    assert {r.value for r in RoleName} <= set(re.findall(r"`([^`]+)`", ladders))
+    assert rows(section(page("host-document.md"), "## Roles")) == {r.value for r in RoleName}
+
+
+def test_every_ladder_is_described_as_it_is() -> None:
+    found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section(page("profile.md"), "### Ladders"), re.MULTILINE)
+    described = {kind: tuple(re.findall(r"`([^`]+)`", cell) for cell in cells) for kind, *cells in found}
+    assert described == {k.value: (list(STRATEGIES[k]), list(profile.DEFAULT_LADDERS[k])) for k in Kind}
+
+
+def test_every_template_block_and_field_is_described() -> None:
+    source = (datafiles.packaged("templates") / "domain.xml.j2").read_text()
+    blocks = {n.name for n in Environment(autoescape=True).parse(source).find_all(nodes.Block)}
+    assert rows(section(page("templates.md"), "## Blocks")) == blocks
+    assert rows(section(page("templates.md"), "## Fields of vm")) == keys(View)
+    assert f"`{NAMESPACE}`" in page("domain-metadata.md")
+
+
+@pytest.mark.parametrize("path", ADRS, ids=lambda p: p.stem)
+def test_a_decision_record_has_its_parts(path: Path) -> None:
+    parts = re.findall(r"^## (.*)$", path.read_text(), re.MULTILINE)
+    assert parts == ["Context", "Decision", "Consequences", "Alternatives rejected"]
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_a_relative_link_leads_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=LINES)
+    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    assert [link for link in links if link and not (path.parent / link).exists()] == []
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """What a reader is told to type, fenced or inline: the words after ``clienthv``, up to a shell operator."""
+    blocks = re.findall(r"^```.*?\n(.*?)^```", text, LINES)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").split("\n")]
+    inline = re.findall(r"`(clienthv [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=LINES))
+    for line in lines + inline:
+        if told := re.match(r"(?:\$ )?clienthv( .*)", line):
+            yield shlex.split(re.split(r" (?:[|>;]|&&|\|\||2>|#) ?", told[1])[0])
+
+
+def unknown_in(words: list[str]) -> list[str]:
+    """The command, subcommand and options of one line that click does not know."""
+    command: click.Command = cli
+    wrong, context = [], click.Context(cli)
+    while words:
+        word, *words = words
+        options = {o: p for p in command.get_params(context) if isinstance(p, click.Option) for o in p.opts}
+        option = options.get(word.partition("=")[0])
+        if option is not None:
+            words = words if option.is_flag or "=" in word else words[1:]
+        elif word.startswith("-"):
+            wrong += [] if word in ("-h", "--help") else [word]
+        elif isinstance(command, click.Group) and word != "COMMAND":
+            found = command.get_command(context, word)
+            if found is None:
+                return [*wrong, word]
+            command = found
+    return wrong
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
+def test_every_command_in_a_document_is_one_that_there_is(path: Path) -> None:
+    told = list(commands(path.read_text()))
+    assert [(words, wrong) for words in told if (wrong := unknown_in(words))] == []
+
+
+def test_a_wrong_command_would_be_seen() -> None:
+    text = "```\n$ clienthv pln\n$ clienthv plan x --explane | less\n```\n`clienthv profiles shw x`"
+    assert [unknown_in(words) for words in commands(text)] == [["pln"], ["--explane"], ["shw"]]
