@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from clienthv import __version__
-from clienthv.errors import ClienthvError
+from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
     "inspect": "hosts",
@@ -55,7 +55,7 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command. An error a person can act on becomes message, hint and reference; a closed pipe is silent."""
+        """Run the command. An error a person can act on becomes message and hint; a closed pipe is silent."""
         try:
             return super().invoke(ctx)
         except ClienthvError as e:
@@ -70,6 +70,13 @@ class Commands(click.Group):
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             ctx.exit(141)
+        except OSError as e:
+            if ctx.params.get("debug"):
+                raise
+            where = f" {e.filename}" if e.filename else ""
+            click.echo(f"Error: the system refused{where}: {e.strerror or e} [{HostError.ref}]", err=True)
+            click.echo("Hint: check permissions and free space; --debug shows where it happened", err=True)
+            ctx.exit(HostError.code)
 
 
 @click.group(

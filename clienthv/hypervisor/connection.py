@@ -93,6 +93,11 @@ class Connection:
         if root is None:
             with translated(f"connect to {self.uri}"):
                 self._handle = virt.open(self.uri)
+                driver = self._handle.getType()
+            if driver != "QEMU":
+                self.__exit__()
+                msg = f"{self.uri} is a connection to {driver}; clienthv makes VMs for QEMU"
+                raise HostError(msg, hint=f"use {SYSTEM} or {SESSION}")
             return self
         _prepare(root)
         self._events = _EventLoop()

@@ -113,7 +113,7 @@ def _against_3d(option: Option, question: Question) -> Objections:
 
 def _in_qemu(option: Option, question: Question) -> Objections:
     capabilities = question.capabilities
-    if capabilities is not None and option.model not in capabilities.video_models:
+    if capabilities is not None and capabilities.video_models and option.model not in capabilities.video_models:
         yield reject(
             option,
             Reason.NOT_IN_QEMU,

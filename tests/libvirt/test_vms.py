@@ -248,6 +248,7 @@ def test_an_interrupt_leaves_a_whole_vm_or_none(machine: Machine) -> None:
 
 def test_connections_that_cannot_be_used_are_refused_with_the_next_step(machine: Machine) -> None:
     refused(machine.run("--connect", "nonsense:///x", "list"), 3, "nonsense:///x")
+    refused(machine.run("--connect", "test:///default", "list"), 3, "is a connection to TEST")
     refused(machine.run("--connect", "qemu+unix:///system?socket=/nonexistent", "list"), 3, "cannot connect")
 
 
