@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import cleandoc
 from typing import Any, Final
 
 import msgspec
@@ -18,6 +19,9 @@ DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"host": Host, "plan": Plan,
 def schema(name: str) -> dict[str, Any]:
     """The JSON Schema (2020-12) of a document: host, plan or profile."""
     made: dict[str, Any] = msgspec.json.schema(DOCUMENTS[name])
+    for definition in made["$defs"].values():
+        if "description" in definition:  # a docstring, whose indentation depends on Python's version
+            definition["description"] = cleandoc(definition["description"])
     if name == "profile":
         _as_written(made)
     return {"$schema": _DIALECT, "title": f"clienthv {name}", **made}
