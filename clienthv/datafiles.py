@@ -22,12 +22,20 @@ def folders(kind: DataKind) -> tuple[Folder, ...]:
     The user's folder follows the XDG Base Directory Specification (``XDG_CONFIG_HOME``).
     """
     config = os.environ.get("XDG_CONFIG_HOME", "")
-    base = Path(config) if config.startswith("/") else Path.home() / ".config"
+    user = Path(config) if config.startswith("/") else _home_config()
     return (
-        Folder("user", base / "clienthv" / kind),
+        *((Folder("user", user / "clienthv" / kind),) if user is not None else ()),
         Folder("system", Path("/etc/clienthv") / kind),
         Folder("packaged", packaged(kind)),
     )
+
+
+def _home_config() -> Path | None:
+    """The configuration folder in the home folder; None for an account without one."""
+    try:
+        return Path.home() / ".config"
+    except RuntimeError:
+        return None
 
 
 def packaged(kind: DataKind) -> Path:

@@ -7,6 +7,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+from clienthv.errors import HostError
+
 _SYSTEM_STATE: Final = Path("/var/lib/clienthv")
 
 
@@ -24,7 +26,7 @@ def state_root() -> Path:
     named = os.environ.get("XDG_STATE_HOME", "")
     if named.startswith("/"):
         return Path(named) / "clienthv"
-    home = Path.home()
+    home = _home()
     if is_root() and not _open_to_others(home):
         return _SYSTEM_STATE
     return home / ".local" / "state" / "clienthv"
@@ -40,8 +42,17 @@ def images() -> Path:
     if is_root() and state_root() == _SYSTEM_STATE:
         return _SYSTEM_STATE / "images"
     named = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(named) if named.startswith("/") else Path.home() / ".local" / "share"
+    base = Path(named) if named.startswith("/") else _home() / ".local" / "share"
     return base / "clienthv" / "images"
+
+
+def _home() -> Path:
+    """The home folder. Raises HostError for an account that has none."""
+    try:
+        return Path.home()
+    except RuntimeError as e:
+        msg = "this account has no home folder"
+        raise HostError(msg, hint="set HOME, or XDG_STATE_HOME and XDG_DATA_HOME") from e
 
 
 def _open_to_others(folder: Path) -> bool:

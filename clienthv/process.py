@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any, Final, NamedTuple, NoReturn
 
@@ -56,13 +56,12 @@ def _qemu_img(arguments: list[str], what: str) -> str:
     program = _find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
     try:
         done = subprocess.run(
-            [program, *arguments],
+            [*_limits(), program, *arguments],
             capture_output=True,
             text=True,
             errors="replace",
             timeout=_SECONDS,
             env={"PATH": os.defpath, "LC_ALL": "C"},
-            preexec_fn=_limit,
             check=False,
         )
     except subprocess.TimeoutExpired as e:
@@ -75,9 +74,9 @@ def _qemu_img(arguments: list[str], what: str) -> str:
     return done.stdout
 
 
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (_ADDRESS_SPACE, _ADDRESS_SPACE))
-    resource.setrlimit(resource.RLIMIT_CPU, (_SECONDS, _SECONDS))
+def _limits() -> list[str]:
+    """The words before a command that bound its memory and processor time (util-linux)."""
+    return [_find("prlimit", "install util-linux"), f"--as={_ADDRESS_SPACE}", f"--cpu={_SECONDS}", "--"]
 
 
 def _find(program: str, hint: str) -> str:
@@ -89,7 +88,10 @@ def _find(program: str, hint: str) -> str:
 
 
 def become_console(uri: str, name: str) -> NoReturn:
-    """Become virsh on a guest's serial console. Raises HostError where virsh is missing."""
+    """Become virsh on a guest's serial console. Raises HostError where virsh or a terminal is missing."""
+    if not (sys.stdin.isatty() and sys.stdout.isatty()):
+        msg = "a serial console needs a terminal"
+        raise HostError(msg, hint=f"run clienthv console {name} in a terminal, without a pipe")
     program = _find("virsh", "install libvirt-clients")
     os.execv(program, [program, "--connect", uri, "console", name])  # noqa: S606 - no shell is wanted
 

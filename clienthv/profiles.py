@@ -19,7 +19,7 @@ _MAX_BYTES: Final = 256 * 1024
 def load(name_or_path: str) -> tuple[Profile, tuple[ProfileText, ...]]:
     """A profile by name or by path, with the texts it was made of. Raises ProfileError."""
     first = read(Path(name_or_path)) if is_path(name_or_path) else find(name_or_path)
-    chain = profile.chain_of(first, find)
+    chain = profile.chain_of(first, find_next)
     return profile.parse(chain), chain
 
 
@@ -28,14 +28,21 @@ def is_path(text: str) -> bool:
     return "/" in text or text.endswith(".toml")
 
 
-def find(name: str) -> ProfileText:
-    """A profile by name, from the first folder that has it. Raises ProfileError."""
+def find_next(name: str, extending: ProfileText) -> ProfileText:
+    """The profile that another one extends. One that extends its own name means the one it hides."""
+    return find(name, hidden_by=extending.origin if extending.name == name else None)
+
+
+def find(name: str, hidden_by: str | None = None) -> ProfileText:
+    """A profile by name, from the first folder that has it, or the first after a file. Raises ProfileError."""
     if not profile.PROFILE_NAME.match(name):
         msg = f"{name!r} cannot be a profile's name"
         raise ProfileError(msg, hint="names have lower-case letters, digits and dashes; a file is given by its path")
-    for folder in datafiles.folders("profiles"):
-        path = folder.path / f"{name}.toml"
-        if path.is_file():
+    paths = [folder.path / f"{name}.toml" for folder in datafiles.folders("profiles")]
+    if hidden_by is not None and Path(hidden_by) in paths:
+        paths = paths[paths.index(Path(hidden_by)) + 1 :]
+    for path in paths:
+        if _is_file(path):
             return read(path)
     known = sorted({p.stem for _, p in listing()})
     near = difflib.get_close_matches(name, known, n=1)
@@ -68,9 +75,19 @@ def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
     """Every profile that can be named, with the folder it comes from; hidden ones (same name later) left out."""
     seen: set[str] = set()
     for folder in datafiles.folders("profiles"):
-        if not folder.path.is_dir():
-            continue
-        for path in sorted(folder.path.glob("*.toml")):
-            if path.stem not in seen and profile.PROFILE_NAME.match(path.stem) and path.is_file():
+        try:
+            paths = sorted(folder.path.glob("*.toml"))
+        except OSError:
+            continue  # a folder that cannot be read hides its profiles alone
+        for path in paths:
+            if path.stem not in seen and profile.PROFILE_NAME.match(path.stem) and _is_file(path):
                 seen.add(path.stem)
                 yield folder, path
+
+
+def _is_file(path: Path) -> bool:
+    """Whether a file is there; in a folder that cannot be read, none is."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False

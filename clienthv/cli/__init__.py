@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from typing import Any
 
 import click
 
 from clienthv import __version__
+from clienthv.cli.text import visible
 from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
@@ -61,11 +63,11 @@ class Commands(click.Group):
         except ClienthvError as e:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {e.message} [{e.ref}]", err=True)
+            click.echo(f"Error: {visible(e.message, keep=chr(10))} [{e.ref}]", err=True)
             if e.hint:
-                click.echo(f"Hint: {e.hint}", err=True)
+                click.echo(f"Hint: {visible(e.hint)}", err=True)
             if e.detail and e.detail.strip() not in e.message:
-                click.echo(f"Detail: {e.detail.strip()}", err=True)
+                click.echo(f"Detail: {visible(e.detail.strip(), keep=chr(10))}", err=True)
             ctx.exit(e.code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -94,7 +96,9 @@ def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
 
 
 def main() -> None:
-    """The console script. An interrupt ends with 130, without a traceback."""
+    """The console script. Interrupts and signals that end it unwind first: nothing half made stays."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
     try:
         sys.exit(cli.main(prog_name="clienthv", standalone_mode=False))
     except click.exceptions.Abort:
@@ -102,4 +106,13 @@ def main() -> None:
         sys.exit(130)
     except click.ClickException as e:
         e.show()
+        if isinstance(e, click.NoSuchOption) and e.option_name in {"--connect", "--debug"}:
+            click.echo(f"Hint: {e.option_name} stands before the command: clienthv {e.option_name} … COMMAND", err=True)
         sys.exit(e.exit_code)
+    except OSError as e:
+        click.echo(f"Error: cannot write the output: {e.strerror}", err=True)
+        sys.exit(HostError.code)
+
+
+def _end(number: int, _: object) -> None:
+    sys.exit(128 + number)

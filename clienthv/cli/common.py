@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import click
 
 from clienthv import api
+from clienthv.cli.text import visible
 from clienthv.errors import HostError
 from clienthv.model.host import Host
 
@@ -40,16 +43,36 @@ def the_host(host_file: str | None, connect: str | None) -> Host:
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Write a file whole or not at all. Raises HostError."""
+    """Write a file whole or not at all; what is not a plain file (a device, a pipe) is written to. Raises HostError."""
     target = Path(path)
-    part = target.with_name(f".{target.name}.part")
     try:
-        part.write_bytes(data)
-        part.replace(target)
-    except OSError as e:
-        part.unlink(missing_ok=True)
-        msg = f"cannot write {path}: {e.strerror}"
+        if target.exists() and not target.is_file():
+            target.write_bytes(data)
+            return
+        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".clienthv-", delete=False) as part:
+            try:
+                part.write(data)
+                part.flush()
+                Path(part.name).chmod(target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask())
+                Path(part.name).replace(target)
+            except BaseException:
+                Path(part.name).unlink(missing_ok=True)
+                raise
+    except (OSError, ValueError) as e:
+        msg = f"cannot write {path!r}: {getattr(e, 'strerror', None) or e}"
         raise HostError(msg, hint="give the path of a file in a folder you may write to") from e
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def show(lines: Iterable[str]) -> None:
+    """Print lines for a person. Control characters, which names from elsewhere may hold, are shown, not obeyed."""
+    click.echo("\n".join(visible(line) for line in lines))
 
 
 @contextmanager

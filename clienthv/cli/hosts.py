@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import click
 
-from clienthv.cli.common import note, progress, write_file
+from clienthv.cli.common import note, progress, show, write_file
 
 
 @click.command("inspect", epilog="Example: clienthv inspect --save this-pc.json")
 @click.option("--json", "as_json", is_flag=True, help="Print the host document instead of the summary.")
 @click.option("--save", metavar="FILE", help="Write the host document to FILE.")
-@click.option("--keep-names", is_flag=True, help="Keep host, interface and mount names in the document.")
+@click.option("--keep-names", is_flag=True, help="Leave the document as read: host name, mount points, parameters.")
 @click.pass_obj
 def inspect_command(connect: str | None, as_json: bool, save: str | None, keep_names: bool) -> None:
     """Show what this PC is: processor, IOMMU, devices, what the host itself needs, and the software.
@@ -32,6 +32,6 @@ def inspect_command(connect: str | None, as_json: bool, save: str | None, keep_n
     if as_json:
         click.echo(host_model.encode(shown), nl=False)
     elif save is None:
-        click.echo("\n".join(hosts.lines(host)))
+        show(hosts.lines(host))
         if choice is not None:
             note(f"connection: {choice.uri} ({choice.reason})")

@@ -7,7 +7,7 @@ import contextlib
 import click
 
 from clienthv import api, profiles
-from clienthv.cli.common import host_option, note, the_host
+from clienthv.cli.common import host_option, note, show, the_host
 from clienthv.errors import DiskError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import values
@@ -31,7 +31,7 @@ def plan_command(connect: str | None, profile: str, host_file: str | None, expla
         return
     from clienthv.report import plans
 
-    click.echo("\n".join(plans.lines(plan, explain=explain)))
+    show(plans.lines(plan, explain=explain))
 
 
 @click.command("render", epilog="Example: clienthv render portable --host other-pc.json --disk /srv/win.qcow2")

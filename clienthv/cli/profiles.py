@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
+from clienthv.cli.common import show
+from clienthv.errors import ProfileError
 from clienthv.model import profile as profile_model
 
 
@@ -15,10 +17,11 @@ def profiles_command(ctx: click.Context) -> None:
     if ctx.invoked_subcommand is not None:
         return
     for folder, path in profiles.listing():
-        source = profiles.read(path)
-        description = profile_model.toml(source).get("description", "")
-        click.echo(f"{path.stem:<16}{folder.label:<10}{description}")
-        click.echo(f"{'':<26}{path}")
+        try:
+            description = str(profile_model.toml(profiles.read(path)).get("description", ""))
+        except ProfileError as e:
+            description = f"cannot be used: {e.message}"
+        show([f"{path.stem:<16}{folder.label:<10}{description}", f"{'':<26}{path}"])
 
 
 @profiles_command.command("show", epilog="Example: clienthv profiles show performance")

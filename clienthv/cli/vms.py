@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
-from clienthv.cli.common import note, progress, write_file
+from clienthv.cli.common import note, progress, show, write_file
 from clienthv.hypervisor import Connection, open_chosen
 from clienthv.lifecycle import live, looking, starting, stopping
 from clienthv.lifecycle.files import Wanted
@@ -22,17 +22,18 @@ def _open(connect: str | None) -> Connection:
 @click.option("--name", help="The name of a new VM; without it, the profile's.")
 @click.option("--disk", metavar="PATH", help="The disk image (qcow2 or raw).")
 @click.option("--new-disk", metavar="SIZE", help='Make a new qcow2 image, for example "40 GiB", at --disk or by name.')
-@click.option("--cdrom", metavar="ISO", help="An ISO image to boot or install from.")
+@click.option("--cdrom", metavar="ISO", help='An ISO image to boot or install from; "" takes the present one out.')
 @click.option("--kernel", metavar="FILE", help="Boot this kernel directly.")
 @click.option("--initrd", metavar="FILE", help="The initial RAM disk for --kernel.")
 @click.option("--cmdline", metavar="TEXT", help="The command line for --kernel.")
+@click.option("--redefine", is_flag=True, help="Drop what others changed in the VM's definition.")
 @click.option("--wait", is_flag=True, help="Return when the guest is alive: running, and its processor working.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=starting.ALIVE_WITHIN, show_default=True,
+@click.option("--timeout", type=click.IntRange(1, 86400), default=starting.ALIVE_WITHIN, show_default=True,
               help="Seconds that --wait gives the guest.")  # fmt: skip
 @click.pass_obj
 def up_command(
     connect: str | None, target: str, name: str | None, disk: str | None, new_disk: str | None, cdrom: str | None,
-    kernel: str | None, initrd: str | None, cmdline: str | None, wait: bool, timeout: float,
+    kernel: str | None, initrd: str | None, cmdline: str | None, redefine: bool, wait: bool, timeout: int,
 ) -> None:  # fmt: skip
     """Plan, define and start a VM.
 
@@ -44,12 +45,12 @@ def up_command(
     files = Wanted(disk, new_disk, cdrom, kernel, initrd, cmdline)
     with _open(connect) as connection:
         with progress(f"starting {name or target}"):
-            started = starting.up(connection, starting.Request(target, name, files), note)
+            started = starting.up(connection, starting.Request(target, name, files, redefine), note)
         if started.already_running:
-            click.echo(f"VM {started.name} is running already")
+            click.echo(f"VM {started.name} is {started.state} already")
         else:
             if started.plan is not None:
-                click.echo("\n".join(plans.lines(started.plan)))
+                show(plans.lines(started.plan))
             click.echo(f"VM {started.name} is started")
         if wait:
             with progress(f"waiting for {started.name} to come alive"):
@@ -61,14 +62,14 @@ def up_command(
 @click.argument("name")
 @click.option("--force", is_flag=True, help="Pull the plug instead of asking.")
 @click.option("--undefine", is_flag=True, help="Forget the VM afterwards. Disk images stay.")
-@click.option("--timeout", type=click.FloatRange(min=1), default=stopping.SHUT_DOWN_WITHIN, show_default=True,
+@click.option("--timeout", type=click.IntRange(1, 86400), default=stopping.SHUT_DOWN_WITHIN, show_default=True,
               help="Seconds that the guest gets to shut down.")  # fmt: skip
 @click.pass_obj
-def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: float) -> None:
+def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: int) -> None:
     """Ask a VM to shut down, wait, and say what happened."""
     with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
         done = stopping.down(connection, name, stopping.How(force, undefine, timeout))
-    click.echo("\n".join(done))
+    show(done)
 
 
 @click.command("list", epilog="Example: clienthv list --json")
@@ -81,7 +82,10 @@ def list_command(connect: str | None, as_json: bool) -> None:
     with _open(connect) as connection:
         rows = tuple(looking.rows(connection))
     facts = [vms.facts(r.name, r.state, r.why, r.plan, r.problem) for r in rows]
-    click.echo(vms.as_json(facts) if as_json else "\n".join(vms.table(facts)))
+    if as_json:
+        click.echo(vms.as_json(facts))
+    else:
+        show(vms.table(facts))
 
 
 @click.command("status", epilog="Example: clienthv status desk")
@@ -98,18 +102,18 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
     if as_json:
         click.echo(vms.as_json([facts]))
         return
-    click.echo("\n".join(vms.table([facts])))
+    show(vms.table([facts]))
     if row.plan is not None:
-        click.echo("\n".join(["", *plans.lines(row.plan)]))
+        show(["", *plans.lines(row.plan)])
 
 
 @click.command("screenshot", epilog="Example: clienthv screenshot desk -o desk.png")
 @click.argument("name")
 @click.option("-o", "--output", metavar="FILE", required=True, help="Where to write the PNG.")
-@click.option("--settle", type=click.FloatRange(min=1), metavar="SECONDS",
+@click.option("--settle", type=click.IntRange(1, 86400), metavar="SECONDS",
               help="Wait up to SECONDS until the guest rests: its picture still, its processor idle.")  # fmt: skip
 @click.pass_obj
-def screenshot_command(connect: str | None, name: str, output: str, settle: float | None) -> None:
+def screenshot_command(connect: str | None, name: str, output: str, settle: int | None) -> None:
     """Write a PNG of a VM's screen."""
     with _open(connect) as connection, progress(f"waiting for the screen of {name}"):
         if settle is None:

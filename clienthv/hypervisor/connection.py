@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
+from urllib.parse import urlsplit
 
 from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
@@ -91,6 +92,7 @@ class Connection:
         virt = libvirt()
         root = self.choice.embedded_root
         if root is None:
+            self._refuse_other_pc()
             with translated(f"connect to {self.uri}"):
                 self._handle = virt.open(self.uri)
                 driver = self._handle.getType()
@@ -114,6 +116,13 @@ class Connection:
                 self._handle.close()
             self._handle = None
         self._release()
+
+    def _refuse_other_pc(self) -> None:
+        """A plan is made from the hardware of the PC that clienthv runs on, and is worth nothing on another."""
+        with contextlib.suppress(ValueError):
+            if (name := urlsplit(self.uri).hostname) is not None:
+                msg = f"{self.uri} leads to another PC, {name}; clienthv makes VMs for the PC it runs on"
+                raise HostError(msg, hint="run clienthv there; for a plan: inspect --save there, plan --host here")
 
     def _release(self) -> None:
         if self._events is not None:

@@ -77,6 +77,13 @@ class Domain:
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 
+    def note(self, namespace: str, element: str) -> None:
+        """Write an element of our own into the definition's metadata."""
+        virt = libvirt()
+        kind, config = virt.VIR_DOMAIN_METADATA_ELEMENT, virt.VIR_DOMAIN_AFFECT_CONFIG
+        with translated(f"write into the definition of VM {self.name}"):
+            self.handle.setMetadata(kind, element, "clienthv", namespace, config)
+
     def start(self) -> None:
         """Start it."""
         with translated(f"start VM {self.name}"):
@@ -98,11 +105,14 @@ class Domain:
                 if self.handle.isActive():
                     raise
 
-    def undefine(self) -> None:
-        """Forget the definition; firmware variables and TPM state stay on disk, like the images."""
+    def undefine(self, *, with_state: bool = False) -> None:
+        """Forget the definition. Firmware variables and TPM state stay on disk as images do, or go ``with_state``."""
         virt = libvirt()
         flags = virt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | virt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
-        flags |= virt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA | virt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM
-        flags |= getattr(virt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
+        flags |= virt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        if with_state:
+            flags |= virt.VIR_DOMAIN_UNDEFINE_NVRAM | getattr(virt, "VIR_DOMAIN_UNDEFINE_TPM", 0)
+        else:
+            flags |= virt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(virt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
         with translated(f"undefine VM {self.name}"):
             self.handle.undefineFlags(flags)

@@ -14,6 +14,7 @@ from clienthv.model.host import RoleName
 
 MOUNTS: Final = "/proc/self/mountinfo"
 SWAPS: Final = "/proc/swaps"
+_CONTAINER_MARKS: Final = ("/run/.containerenv", "/run/systemd/container")
 _ESCAPED: Final = re.compile(r"\\([0-7]{3})")
 
 
@@ -56,6 +57,10 @@ def read_mounted_disks(tree: Tree, disks: Disks, findings: Findings) -> None:
         return
     if not any(m.point == "/" for m in mounts):
         why = f"{MOUNTS} shows no root file system, so this process (in a chroot or container) sees a part of them"
+        findings.unread(RoleName.MOUNTED_DISK, f"not every mounted disk is known: {why}")
+        return
+    if marks := [mark for mark in _CONTAINER_MARKS if tree.exists(mark)]:
+        why = f"{marks[0]} shows that this is a container, which sees its own mounts alone"
         findings.unread(RoleName.MOUNTED_DISK, f"not every mounted disk is known: {why}")
         return
     findings.look(RoleName.MOUNTED_DISK)

@@ -12,7 +12,7 @@ from clienthv.inspect.files import Tree
 from clienthv.inspect.findings import Findings
 from clienthv.inspect.places import owner
 from clienthv.inspect.udev import Device, devices, is_told
-from clienthv.model.host import RoleName
+from clienthv.model.host import PciFunction, RoleName
 
 NET: Final = "/sys/class/net"
 ROUTES: Final = "/proc/net/route"
@@ -23,9 +23,11 @@ RTF_REJECT: Final = 0x200
 SIOCGIFADDR: Final = 0x8915  # man 7 netdevice
 _LINK_LOCAL: Final = "20"  # include/net/ipv6.h: scopes as in /proc/net/if_inet6
 _HOST: Final = "10"
+_NETWORK_CLASS: Final = "02"
+_HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
 
-def read_network(tree: Tree, findings: Findings) -> None:
+def read_network(tree: Tree, functions: tuple[PciFunction, ...], findings: Findings) -> None:
     """Give the roles default-route and network, or say why they could not be looked for."""
     routes, routes6 = tree.lines(ROUTES), tree.lines(ROUTES6)
     if (routes is None and routes6 is None) or not is_told(tree, "net"):
@@ -43,6 +45,13 @@ def read_network(tree: Tree, findings: Findings) -> None:
     for card in cards.values():
         for upper in _uppers(tree, card):
             findings.give(RoleName.NETWORK, owner(card.path), f"{NET}/{card.name}: is part of {upper}")
+    hidden = [f for f in functions if f.base_class.startswith(_NETWORK_CLASS) and f.driver and not f.interfaces]
+    if elsewhere := [f for f in hidden if f.driver not in _HELD_FOR_GUESTS]:
+        names = ", ".join(f"{f.address} ({f.driver})" for f in elsewhere[:4])
+        why = f"{names} has a driver but no interface here; it may serve another network namespace"
+        findings.unread(RoleName.DEFAULT_ROUTE, why)
+        findings.unread(RoleName.NETWORK, why)
+        return
     findings.look(RoleName.DEFAULT_ROUTE)
     findings.look(RoleName.NETWORK)
 

@@ -64,7 +64,7 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
         vendor=device.properties.get(VENDOR_PROPERTY),
         device=device.properties.get(DEVICE_PROPERTY),
         revision=_matched(tree, f"{here}/revision", _REVISION),
-        driver=tree.target(f"{here}/driver") or "",
+        driver=tree.target(f"{here}/driver") or (None if tree.exists(f"{here}/driver") else ""),
         iommu_group=_number(tree.target(f"{here}/iommu_group")),
         boot_vga=tree.switch(f"{here}/boot_vga"),
         reset_methods=_reset_methods(tree, here),

@@ -22,7 +22,7 @@ def read_roles(tree: Tree, functions: tuple[PciFunction, ...], disks: Disks) -> 
     _boot_display(tree, functions, findings)
     _connected_display(tree, functions, findings)
     read_mounted_disks(tree, disks, findings)
-    read_network(tree, findings)
+    read_network(tree, functions, findings)
     read_input(tree, findings)
     return findings
 

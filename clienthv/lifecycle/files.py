@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -15,6 +15,14 @@ from clienthv.lifecycle import remembered
 from clienthv.model import values
 from clienthv.model.profile import Boot, Profile
 from clienthv.model.vm import Options
+
+_LINUX_AT: Final = 0x202  # kernel, Documentation/arch/x86/boot.rst: the header's magic
+_HEAD: Final = 0x206
+# cpio (newc, crc), gzip, xz, zstd, lz4 (legacy), bzip2, lzma: what a kernel takes as initial RAM disk
+_ARCHIVES: Final = (
+    b"070701", b"070702", b"\x1f\x8b", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x02\x21\x4c\x18", b"BZh",
+    b"\x5d\x00\x00",
+)  # fmt: skip
 
 
 class Wanted(NamedTuple):
@@ -40,13 +48,33 @@ def resolve(name: str, wanted: Wanted, before: Options, profile: Profile) -> tup
         raise UsageError(msg, hint="give --kernel FILE too")
     options = Options(
         disk=str(disk) if disk else None,
-        disk_format=None if disk is None else "qcow2" if new_mib else process.image_info(disk).format,
-        cdrom=str(_regular(wanted.cdrom, "ISO image")) if wanted.cdrom else before.cdrom,
+        disk_format=_format(disk, before, new=new_mib is not None),
+        cdrom=_cdrom(wanted, before),
         kernel=kernel,
         initrd=initrd,
         cmdline=cmdline,
     )
     return options, new_mib
+
+
+def _format(disk: Path | None, before: Options, *, new: bool) -> str | None:
+    """An image's format. It is looked at once: a guest could write a raw image so that it looks like another."""
+    if disk is None or new:
+        return None if disk is None else "qcow2"
+    found = process.image_info(disk).format
+    return before.disk_format if str(disk) == before.disk and before.disk_format else found
+
+
+def _cdrom(wanted: Wanted, before: Options) -> str | None:
+    path = before.cdrom if wanted.cdrom is None else wanted.cdrom
+    if not path:
+        return None
+    try:
+        return str(_regular(path, "ISO image"))
+    except DiskError as e:
+        if wanted.cdrom is None:
+            raise DiskError(e.message, hint='give --cdrom with another path, or --cdrom "" to go on without') from e
+        raise
 
 
 def _disk(name: str, wanted: Wanted, before: Options) -> tuple[Path | None, int | None]:
@@ -97,24 +125,45 @@ def boot_files(boot: Boot) -> BootFiles:
     """A profile's kernel and initrd as files of this PC; of a pattern's matches the last. Raises DiskError."""
     if boot.kernel is None:
         return BootFiles(None, None, None)
-    return BootFiles(_matching(boot.kernel, "kernel"), boot.initrd and _matching(boot.initrd, "initrd"), boot.cmdline)
+    kernel, initrd = _matching(boot.kernel, "kernel"), boot.initrd and _matching(boot.initrd, "initrd")
+    return BootFiles(kernel, initrd, boot.cmdline)
 
 
 def _matching(pattern: str, what: str) -> str:
-    if "*" not in pattern:
-        return str(_regular(pattern, what))
-    matches = sorted(Path("/").glob(pattern.lstrip("/")))
-    if not matches:
-        msg = f"no {what} at {pattern}"
-        raise DiskError(msg, hint="install the package that carries it (make setup, for the demo)")
-    return str(matches[-1])
+    """The file a profile names, which must look like what it is given as.
+
+    Profiles come from strangers, and a guest can read what it is booted with.
+    """
+    if "**" in pattern:
+        msg = f"{what} {pattern}: ** would search whole trees"
+        raise DiskError(msg, hint="name the folders, with a * for one of them")
+    path = pattern
+    if "*" in pattern:
+        matches = sorted(Path("/").glob(pattern.lstrip("/")))
+        if not matches:
+            msg = f"no {what} at {pattern}"
+            raise DiskError(msg, hint="install the package that carries it (make setup, for the demo)")
+        path = str(matches[-1])
+    found = _regular(path, what)
+    with found.open("rb") as file:
+        head = file.read(_HEAD)
+    if not (head[_LINUX_AT:].startswith(b"HdrS") if what == "kernel" else head.startswith(_ARCHIVES)):
+        msg = f"{found} does not look like {'a Linux kernel' if what == 'kernel' else 'an initial RAM disk'}"
+        raise DiskError(msg, hint=f"correct boot.{what} in the profile, or give --{what}")
+    return str(found)
 
 
 def _plain(text: str) -> Path:
     if not values.is_plain_text(text):
         msg = f"the path {text!r} has control characters or is not UTF-8"
         raise UsageError(msg, hint="rename the file")
-    return Path(text).expanduser().absolute()
+    try:
+        path = Path(text).expanduser().absolute()
+        path.exists()
+    except (RuntimeError, ValueError, OSError) as e:
+        msg = f"the path {text!r} cannot be used: {getattr(e, 'strerror', None) or e}"
+        raise DiskError(msg, hint="check the path and its permissions") from e
+    return path
 
 
 def _regular(text: str, what: str) -> Path:
@@ -157,5 +206,10 @@ def make_disk(options: Options, mib: int, undo: ExitStack) -> None:
     except OSError as e:
         msg = f"cannot make folder {path.parent}: {e.strerror}"
         raise DiskError(msg, hint="give --disk with a path you may write to") from e
+    try:
+        path.open("xb").close()  # of two that make one image at once, one is refused here
+    except OSError as e:
+        msg = f"cannot make disk image {path}: {e.strerror}"
+        raise DiskError(msg, hint="give --disk with another path") from e
     undo.callback(path.unlink, missing_ok=True)
     process.create_image(path, mib)

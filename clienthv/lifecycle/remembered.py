@@ -15,6 +15,9 @@ from clienthv.model.profile import ProfileText
 from clienthv.model.vm import Options, Seen
 from clienthv.render import NAMESPACE
 
+INVENTORY = "urn:clienthv:inventory:1"
+"""The XML namespace of the inventory: an element of its own, since libvirt replaces those whole."""
+
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     """A clienthv VM as its domain XML tells it."""
@@ -36,10 +39,15 @@ def read(xml: str, name: str) -> Remembered | None:
         profile = msgspec.convert(json.loads(_text(ours, "profile")), tuple[ProfileText, ...])
         options = msgspec.convert(json.loads(_text(ours, "options")), Options)
         plan = plan_model.decode(_text(ours, "plan"), f"the metadata of VM {name}")
-    except (ValueError, msgspec.ValidationError) as e:
+    except (ValueError, msgspec.ValidationError, DocumentError) as e:
         msg = f"clienthv's metadata in VM {name} is damaged: {e}"
         raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again") from e
     return Remembered(name=name, profile=profile, options=options, plan=plan, seen=_seen(root, plan))
+
+
+def is_ours(xml: str) -> bool:
+    """Whether clienthv made a domain, be its metadata whole or damaged."""
+    return parse(xml).find(f"metadata/{{{NAMESPACE}}}vm") is not None
 
 
 def _text(element: Any, name: str) -> str:
@@ -63,6 +71,34 @@ def image_paths(xml: str) -> set[str]:
     """The image files that a domain's disks name, CD-ROMs left out."""
     sources = parse(xml).iterfind("devices/disk[@device='disk']/source")
     return {path for s in sources if (path := s.get("file") or s.get("dev"))}
+
+
+def inventory(xml: str) -> str:
+    """What a definition consists of, for telling whether somebody changed it: devices with their sources, and sizes.
+
+    What libvirt adds by itself (controllers, addresses, aliases) is left out.
+    """
+    root = parse(xml)
+    found = [f"{e.tag}={e.text}" for e in root if e.tag in ("memory", "vcpu")]
+    for device in root.iterfind("devices/*"):
+        if device.tag not in ("controller", "emulator", "audio"):
+            source = device.find("source")
+            named = sorted(source.items()) if source is not None else []
+            found.append(" ".join([device.tag, *(f"{key}={value}" for key, value in named if key != "index")]))
+    return json.dumps(sorted(found))
+
+
+def noted_inventory(xml: str) -> str | None:
+    """The inventory that clienthv wrote down when it made the definition."""
+    text: str | None = parse(xml).findtext(f"metadata/{{{INVENTORY}}}inventory")
+    return text
+
+
+def inventory_element(text: str) -> str:
+    """The inventory as an element for the definition's metadata."""
+    element = etree.Element("inventory")
+    element.text = text
+    return str(etree.tostring(element, encoding="unicode"))
 
 
 def parse(xml: str) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
@@ -16,22 +19,24 @@ from clienthv.lifecycle.remembered import Remembered
 from clienthv.model import profile as profile_model
 from clienthv.model import values
 from clienthv.model.host import Host
-from clienthv.model.plan import Kind, Plan
+from clienthv.model.plan import Kind, Plan, Strategy
 from clienthv.model.profile import Profile, ProfileText
 from clienthv.model.vm import Options, Seen, Vm
 
-ALIVE_WITHIN: Final = 60.0
+ALIVE_WITHIN: Final = 60
 """Seconds that ``up --wait`` gives a guest to show a sign of life."""
 
+_IMAGES: Final = (Strategy.PARAVIRTUAL, Strategy.EMULATED)
 _SIGN_OF_LIFE: Final = 0.1  # seconds of vCPU time: firmware alone uses more
 
 
 class Started(NamedTuple):
-    """What ``up`` did: the VM's name, its plan, and whether it ran already."""
+    """What ``up`` did: the VM's name, its plan, whether it ran already, and its state in libvirt's words."""
 
     name: str
     plan: Plan | None
     already_running: bool
+    state: DomainState
 
 
 class Request(NamedTuple):
@@ -40,6 +45,7 @@ class Request(NamedTuple):
     target: str
     name: str | None
     files: files.Wanted
+    redefine: bool = False
 
 
 def up(connection: Connection, request: Request, say: live.Say) -> Started:
@@ -51,13 +57,18 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     name, before, given = _who(connection, request)
     there = connection.find(name)
     if there is not None and there.is_active():
-        return Started(name, before.plan if before else None, already_running=True)
+        return Started(name, before.plan if before else None, already_running=True, state=there.state()[0])
+    if there is not None and not request.redefine:
+        _refuse_changed(there)
     profile, chain = given if given is not None else _recall(before, name)
     options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
     files.refuse_shared(options, name, connection)
     host = live.read_host(connection)
     seen = before.seen if before else Seen()
     plan = planner.plan(host, pinned(profile, seen))
+    if (request.files.disk or request.files.new_disk) and plan.of(Kind.DISK).strategy not in _IMAGES:
+        msg = f"the disk is {plan.of(Kind.DISK).strategy} in this plan, so a disk image has no place in VM {name}"
+        raise UsageError(msg, hint="leave out --disk and --new-disk, or choose another profile")
     vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=_still_offered(seen, plan, host, say))
     xml = render.render(vm, host)
     if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
@@ -65,12 +76,15 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     with ExitStack() as undo:
         if new_mib is not None:
             files.make_disk(options, new_mib, undo)
-        old_xml = there.xml(inactive=True) if there is not None else None
-        undo.callback(_restore, connection, name, old_xml)
+        back = _Before(there.xml(inactive=True) if there is not None else None)
+        undo.callback(_restore, connection, name, back)
         domain = connection.define(xml, name)
+        made = domain.xml(inactive=True)
+        back.own_state = back.xml is None and not _exists(remembered.parse(made).findtext("os/nvram"))
+        domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))
         domain.start()
         undo.pop_all()
-    return Started(name, plan, already_running=False)
+    return Started(name, plan, already_running=False, state=DomainState.RUNNING)
 
 
 def _who(
@@ -131,15 +145,53 @@ def _still_offered(seen: Seen, plan: Plan, host: Host, say: live.Say) -> Seen:
     return seen
 
 
-def _restore(connection: Connection, name: str, old_xml: str | None) -> None:
-    """Take a definition back: to what it was, or away."""
-    domain = connection.find(name)
-    if domain is not None and domain.is_active():
-        domain.destroy()
-    if old_xml is not None:
-        connection.define(old_xml, name)
-    elif domain is not None:
-        domain.undefine()
+def _refuse_changed(domain: Domain) -> None:
+    """Refuse a definition that virsh or virt-manager changed: planning anew drops the change. Raises GuestError."""
+    xml = domain.xml(inactive=True)
+    noted = remembered.noted_inventory(xml)
+    if noted is not None and noted != remembered.inventory(xml):
+        msg = f"the definition of VM {domain.name} was changed outside clienthv"
+        hint = f"virsh start {domain.name} runs it as it is; clienthv up {domain.name} --redefine drops the change"
+        raise GuestError(msg, hint=hint)
+
+
+class _Before:
+    """What there was before: the definition, if any, and whether firmware variables would be this call's own."""
+
+    def __init__(self, xml: str | None) -> None:
+        self.xml = xml
+        self.own_state = False
+
+
+def _restore(connection: Connection, name: str, before: _Before) -> None:
+    """Take a definition back: to what it was, or away. A second interrupt waits until that is done."""
+    with _undisturbed():
+        domain = connection.find(name)
+        if domain is not None and domain.is_active():
+            domain.destroy()
+        if before.xml is not None:
+            connection.define(before.xml, name)
+        elif domain is not None:
+            domain.undefine(with_state=before.own_state)
+
+
+def _exists(path: str | None) -> bool:
+    """Whether a file is there; one in a folder that cannot be looked into counts as there."""
+    try:
+        return path is not None and Path(path).exists()
+    except OSError:
+        return True
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the signals that end a program away for a moment; only the main thread gets any."""
+    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def wait_until_alive(domain: Domain, seconds: float) -> float:

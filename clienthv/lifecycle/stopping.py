@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from typing import Final, NamedTuple
 
-from clienthv.errors import GuestError
+from clienthv.errors import DocumentError, GuestError
 from clienthv.hypervisor import Connection, Domain
 from clienthv.lifecycle import remembered
 from clienthv.model import profile as profile_model
 
-SHUT_DOWN_WITHIN: Final = 60.0
+SHUT_DOWN_WITHIN: Final = 60
 """Seconds that ``down`` gives a guest to shut down."""
 
 
@@ -25,31 +25,35 @@ class How(NamedTuple):
 def down(connection: Connection, name: str, how: How) -> list[str]:
     """Stop a VM, and forget its definition when asked. What was done, in sentences. Raises GuestError."""
     domain = connection.domain(name)
-    ours = remembered.read(domain.xml(inactive=True), name)
-    if how.undefine and ours is None:
+    xml = domain.xml(inactive=True)
+    try:
+        ours = remembered.read(xml, name)
+    except DocumentError:
+        ours = None  # damaged metadata is no reason to keep a VM running
+    if how.undefine and not remembered.is_ours(xml):
         msg = f"VM {name} was not made by clienthv, so its definition stays"
         raise GuestError(msg, hint=f"virsh undefine {name}")
-    done = [_stop(domain, how, listens=ours is None or _listens(ours))]
+    done = [_stop(domain, how, ours)]
     if how.undefine:
         domain.undefine()
-        kept = f"; its disk image {ours.options.disk} stays" if ours is not None and ours.options.disk else ""
-        done.append(f"VM {name} is forgotten{kept}")
+        image = f"its disk image {ours.options.disk}, " if ours is not None and ours.options.disk else ""
+        done.append(f"VM {name} is forgotten; {image}UEFI variables and TPM state stay where it had any")
     return done
 
 
-def _listens(ours: remembered.Remembered) -> bool:
-    """Whether the guest acts on its power button, by its profile's word."""
-    return not ours.profile or profile_model.parse(ours.profile).guest.power_button
+def _listens(ours: remembered.Remembered | None) -> bool:
+    """Whether the guest acts on its power button, by its profile's word; taken for granted without one."""
+    return ours is None or not ours.profile or profile_model.parse(ours.profile).guest.power_button
 
 
-def _stop(domain: Domain, how: How, *, listens: bool) -> str:
+def _stop(domain: Domain, how: How, ours: remembered.Remembered | None) -> str:
     name = domain.name
     if not domain.is_active():
         return f"VM {name} was not running"
     if how.force:
         domain.destroy()
         return f"VM {name} was stopped by pulling its plug, as asked"
-    if not listens:
+    if not _listens(ours):
         domain.destroy()
         return f"VM {name} was stopped by pulling its plug: its profile says the guest ignores the power button"
     domain.ask_to_shut_down()

@@ -201,8 +201,6 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     pci_backends: tuple[str, ...] = ()
     tpm_models: tuple[str, ...] = ()
     tpm_backends: tuple[str, ...] = ()
-    sound_models: tuple[str, ...] | None = None
-    net_models: tuple[str, ...] | None = None
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):

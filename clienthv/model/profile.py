@@ -142,15 +142,19 @@ def parse(chain: tuple[ProfileText, ...]) -> Profile:
     return profile
 
 
-def chain_of(first: ProfileText, find: Callable[[str], ProfileText]) -> tuple[ProfileText, ...]:
-    """The profile and everything it extends, in that order. ``find`` looks a name up. Raises ProfileError."""
+def chain_of(first: ProfileText, find: Callable[[str, ProfileText], ProfileText]) -> tuple[ProfileText, ...]:
+    """The profile and everything it extends, in that order. Raises ProfileError.
+
+    ``find`` looks up a name for the profile that extends it.
+    """
     chain = [first]
     while (parent := extends_of(chain[-1])) is not None:
-        if any(parent == link.name for link in chain) or len(chain) > _MAX_EXTENDS:
+        found = find(parent, chain[-1])
+        if any(found.origin == link.origin for link in chain) or len(chain) > _MAX_EXTENDS:
             way = " → ".join([link.name for link in chain] + [parent])
             msg = f"{first.origin}: extends goes round in a circle or too deep: {way}"
             raise ProfileError(msg, hint="let the profile extend one that does not lead back to it")
-        chain.append(find(parent))
+        chain.append(found)
     return tuple(chain)
 
 

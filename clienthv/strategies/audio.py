@@ -46,7 +46,7 @@ def objections(option: Option, question: Question) -> Objections:
         yield from needs_virtio(option, question)
         stack = question.host.stack
         if stack is not None and stack.libvirt_version is not None:
-            have = tuple(int(part) for part in stack.libvirt_version.split(".")[:2] if part.isdigit())
+            have = tuple(int(part) for part in stack.libvirt_version.split(".")[:2] if part.isdecimal())
             if have < _VIRTIO_SOUND_LIBVIRT:
                 yield reject(
                     option,

@@ -266,9 +266,8 @@ def _host_needs(option: Option, function: PciFunction, question: Question, kind:
 def _another_screen(question: Question, option: Option) -> bool:
     """Whether the host keeps a screen when an option's functions move."""
     return any(
-        address not in option.functions
-        and (boot.drives or screens.has_role(question.host, address, RoleName.CONNECTED_DISPLAY))
-        for address, boot in question.boot_displays.items()
+        address not in option.functions and screens.has_role(question.host, address, RoleName.CONNECTED_DISPLAY)
+        for address in question.boot_displays
     )
 
 

@@ -40,6 +40,13 @@ def objections(option: Option, question: Question) -> Objections:
             if known
             else "run clienthv inspect --save on that PC",
         )
+    if option.strategy is Strategy.PASSTHROUGH and host.stack is not None and host.stack.privileged is False:
+        yield reject(
+            option,
+            Reason.NO_PRIVILEGE,
+            f"the connection {host.stack.uri} may not take devices from the host",
+            "use qemu:///system, as a member of the group libvirt",
+        )
     wanted = {Strategy.PASSTHROUGH: "passthrough", Strategy.EMULATED: "emulator"}.get(option.strategy)
     if wanted is not None and capabilities is not None and wanted not in capabilities.tpm_backends:
         yield reject(

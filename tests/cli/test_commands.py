@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -185,3 +186,48 @@ def test_the_python_api_does_what_its_documentation_shows() -> None:
     xml = api.render(plan, host, name="desktop", disk="/srv/desktop.qcow2")
     assert "<name>desktop</name>" in xml
     assert "/srv/desktop.qcow2" in xml
+
+
+def test_saving_over_a_device_writes_to_it_and_does_not_replace_it(clienthv: Run, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = subprocess.Popen(["/bin/cat", str(pipe)], stdout=subprocess.PIPE)
+    saved = clienthv("--connect", "nonsense", "inspect", "--save", str(pipe))
+    document, _ = reader.communicate(timeout=30)
+    assert saved.returncode == 0, saved.stderr
+    assert json.loads(document)["kind"] == "host"
+    assert pipe.is_fifo()
+
+
+@pytest.mark.parametrize("target", ["", "/", "/nonexistent/x.json"])
+def test_a_file_that_cannot_be_written_is_refused_by_name(clienthv: Run, target: str) -> None:
+    saved = clienthv("--connect", "nonsense", "inspect", "--save", target)
+    assert saved.returncode == 3, saved.stderr
+    assert "cannot write" in saved.stderr
+    assert "Traceback" not in saved.stderr
+
+
+def test_names_from_elsewhere_cannot_command_the_terminal(clienthv: Run, tmp_path: Path) -> None:
+    document = json.loads(PC.read_text())
+    document["name"] = "harmless\x1b[2J\nwarning: forged"
+    hostile = tmp_path / "hostile.json"
+    hostile.write_text(json.dumps(document))
+    shown = clienthv("plan", "--host", str(hostile)).stdout
+    assert "\x1b" not in shown
+    assert "harmless\\x1b[2J\\nwarning: forged" in shown
+
+
+def test_one_broken_profile_does_not_hide_the_others(clienthv: Run, tmp_path: Path) -> None:
+    mine = tmp_path / "config" / "clienthv" / "profiles"
+    mine.mkdir(parents=True)
+    (mine / "broken.toml").write_text("= = =")
+    listed = clienthv("profiles")
+    assert listed.returncode == 0
+    assert "cannot be used" in listed.stdout
+    assert "performance" in listed.stdout
+
+
+def test_options_before_the_command_are_named_when_they_stand_behind_it(clienthv: Run) -> None:
+    shown = clienthv("list", "--connect", "qemu:///system")
+    assert shown.returncode == 2
+    assert "stands before the command" in shown.stderr

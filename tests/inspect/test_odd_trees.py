@@ -327,3 +327,12 @@ def test_a_chroot_that_hides_the_root_file_system_leaves_mounted_disks_unknown(t
 def test_a_mounted_disk_that_sysfs_does_not_know_leaves_mounted_disks_unknown(tree: Tree) -> None:
     root = tree({"/sys/class/block/loop0/dev": "7:0", "/proc/self/mountinfo": "22 1 8:1 / / rw - ext4 /dev/sda1 rw\n"})
     assert RoleName.MOUNTED_DISK not in read(root).roles_read
+
+
+def test_a_card_with_a_driver_and_no_interface_may_serve_another_network_namespace(tree: Tree) -> None:
+    root = tree({"/proc/net/route": ROUTE_HEAD, "/sys/class/net/lo/x": "", "/sys/bus/pci/drivers/igb/x": ""})
+    card = function(root, "pci0000:00/0000:00:03.0", **{"class": "0x020000"})
+    link(card / "driver", Path(root, "sys/bus/pci/drivers/igb"))
+    host = whole(read(root))
+    assert not {RoleName.NETWORK, RoleName.DEFAULT_ROUTE} & set(host.roles_read)
+    assert any("another network namespace" in sentence for sentence in host.unknown)

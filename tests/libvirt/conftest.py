@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import select
 import shutil
 import signal
 import subprocess
 import sysconfig
 import tempfile
+import termios
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -17,6 +22,25 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
 INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev")
+
+
+class Terminal:
+    """Our end of a terminal."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def read_until(self, words: str, seconds: float = 20) -> str:
+        """What was shown, once it holds the words or the time is over."""
+        shown, deadline = "", time.monotonic() + seconds
+        while words not in shown and time.monotonic() < deadline:
+            if select.select([self._descriptor], [], [], 0.2)[0]:
+                shown += os.read(self._descriptor, 4096).decode(errors="replace")
+        return shown
+
+    def write(self, text: str) -> None:
+        """Type."""
+        os.write(self._descriptor, text.encode())
 
 
 class Machine:
@@ -43,6 +67,30 @@ class Machine:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+
+    @contextmanager
+    def on_a_terminal(self, *arguments: str) -> Iterator[Terminal]:
+        """Run clienthv with a terminal of its own."""
+        ours, theirs = pty.openpty()
+        command = [*self._command, "-m", "clienthv", *arguments]
+        process = subprocess.Popen(
+            command,
+            env={**self._environment, "TERM": "dumb"},
+            cwd=self.home,
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        try:
+            yield Terminal(ours)
+            process.wait(timeout=20)
+        finally:
+            process.kill()
+            process.wait()
+            os.close(ours)
 
     def virsh(self, *arguments: str) -> str:
         """Ask virsh about the same connection, so that no test believes clienthv alone."""

@@ -249,6 +249,7 @@ def test_an_interrupt_leaves_a_whole_vm_or_none(machine: Machine) -> None:
 def test_connections_that_cannot_be_used_are_refused_with_the_next_step(machine: Machine) -> None:
     refused(machine.run("--connect", "nonsense:///x", "list"), 3, "nonsense:///x")
     refused(machine.run("--connect", "test:///default", "list"), 3, "is a connection to TEST")
+    refused(machine.run("--connect", "qemu+ssh://elsewhere.invalid/system", "list"), 3, "leads to another PC")
     refused(machine.run("--connect", "qemu+unix:///system?socket=/nonexistent", "list"), 3, "cannot connect")
 
 
@@ -261,3 +262,78 @@ def test_processes_that_use_the_embedded_driver_wait_for_each_other(embedded: Ma
 def test_console_and_view_say_what_they_need(demo: Machine) -> None:
     refused(demo.run("view", "demo"), 3, "no graphical session", "screenshot")
     refused(demo.run("console", "nothing-of-that-name"), 10, "there is no VM")
+
+
+def test_a_change_made_with_virsh_is_not_dropped_silently(machine: Machine) -> None:
+    ok(machine.run("up", "portable", "--name", "edited"))
+    ok(machine.run("down", "edited", "--force"))
+    image = machine.home / "second.qcow2"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "16M"], check=True)
+    image.chmod(0o666)
+    machine.virsh("attach-disk", "edited", str(image), "vdb", "--subdriver", "qcow2", "--config")
+    refused(machine.run("up", "edited"), 10, "was changed outside clienthv", "virsh start edited", "--redefine")
+    assert str(image) in machine.virsh("domblklist", "edited", "--inactive")
+    ok(machine.run("up", "edited", "--redefine"))
+    assert str(image) not in machine.virsh("domblklist", "edited", "--inactive")
+    ok(machine.run("down", "edited", "--force", "--undefine"))
+
+
+def test_a_vm_with_damaged_metadata_can_still_be_stopped_and_forgotten(machine: Machine) -> None:
+    ok(machine.run("up", "demo", "--name", "damaged"))
+    machine.virsh(
+        "metadata", "damaged", "urn:clienthv:vm:1", "--key", "clienthv", "--set", "<vm/>", "--config", "--live"
+    )
+    assert "damaged" in ok(machine.run("list"))
+    ok(machine.run("down", "damaged", "--force"))
+    ok(machine.run("down", "damaged", "--undefine"))
+    assert "damaged" not in machine.names()
+
+
+def test_a_disk_image_for_a_plan_without_a_disk_is_refused_before_it_is_made(machine: Machine) -> None:
+    refused(machine.run("up", "demo", "--name", "diskless", "--new-disk", "64 MiB"), 2, "the disk is omit")
+    assert "diskless" not in machine.names()
+    assert not (machine.home / "d" / "clienthv" / "images" / "diskless.qcow2").exists()
+
+
+def test_a_profile_cannot_hand_any_file_to_a_guest_as_its_kernel(machine: Machine) -> None:
+    secret = machine.home / "secret.txt"
+    secret.write_text("a secret")
+    profile = machine.home / "thief.toml"
+    profile.write_text(f'schema = 1\nextends = "demo"\n[boot]\ninitrd = "{secret}"\n')
+    refused(machine.run("up", str(profile)), 9, "does not look like an initial RAM disk")
+    assert "thief" not in machine.names()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_leaves_a_whole_vm_or_neither_vm_nor_image(machine: Machine, number: int) -> None:
+    for tenths in (4, 6, 8, 11):
+        name = f"signalled-{number}-{tenths}"
+        image = machine.home / "d" / "clienthv" / "images" / f"{name}.qcow2"
+        process = machine.popen("up", "portable", "--name", name, "--new-disk", "16 MiB")
+        try:
+            process.communicate(timeout=tenths / 10)
+        except subprocess.TimeoutExpired:
+            process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert "Traceback" not in errors
+        if name in machine.names():
+            assert machine.virsh("domstate", name).strip() == "running"
+            assert image.is_file()
+            ok(machine.run("down", name, "--force", "--undefine"))
+        else:
+            assert not image.exists()
+
+
+def test_a_failed_first_start_leaves_no_firmware_variables(embedded: Machine) -> None:
+    kernel = embedded.home / "no-kernel"
+    kernel.write_text("this is no kernel")
+    done = embedded.run("up", "portable", "--name", "traceless", "--kernel", str(kernel), "--initrd", str(kernel))
+    assert done.returncode == 6, done.stderr
+    assert not list((embedded.home / "s").rglob("traceless*VARS*"))
+
+
+def test_the_serial_console_opens_on_a_terminal(demo: Machine) -> None:
+    refused(demo.run("console", "demo"), 3, "needs a terminal")
+    with demo.on_a_terminal("console", "demo") as terminal:
+        assert "Connected to domain 'demo'" in terminal.read_until("Connected to domain 'demo'")
+        terminal.write("\x1d")

@@ -307,8 +307,23 @@ def test_profiles_that_extend_each_other_in_a_circle_are_refused_with_the_way_ro
 
 def test_a_profile_that_extends_itself_is_refused(own: Path) -> None:
     (own / "a.toml").write_text('extends = "a"')
-    with pytest.raises(ProfileError, match="a → a"):
+    with pytest.raises(ProfileError, match="there is no profile 'a'"):
         profiles.load("a")
+
+
+def test_a_profile_that_extends_its_own_name_means_the_one_it_hides(own: Path) -> None:
+    (own / "balanced.toml").write_text('extends = "balanced"\ndescription = "mine"\n[size]\nvcpus = 2\n')
+    profile, chain = profiles.load("balanced")
+    assert (profile.description, profile.size.vcpus) == ("mine", 2)
+    assert profile.size.memory_min is not None
+    assert [link.name for link in chain] == ["balanced", "balanced"]
+
+
+def test_a_folder_that_cannot_be_searched_hides_only_its_own_profiles(own: Path) -> None:
+    own.rename(own.parent / "gone")
+    own.symlink_to(own)
+    assert profiles.load("balanced")[0].name == "balanced"
+    assert "balanced" in {path.stem for _, path in profiles.listing()}
 
 
 def test_a_chain_without_end_is_refused(own: Path) -> None:

@@ -836,3 +836,18 @@ def test_the_pointer_does_not_hang_on_a_usb_controller_that_was_refused() -> Non
     plan = planned(pc(), K.USB, S.PASSTHROUGH)
     assert plan.of(K.USB).strategy is S.OMIT
     assert plan.of(K.INPUT).model != "usb-tablet"
+
+
+def test_the_only_screen_that_is_plugged_in_stays_though_another_gpu_booted() -> None:
+    host = pc(SCREEN, GPU, roles=(role(RoleName.CONNECTED_DISPLAY, GPU),))
+    decision = decided(host, K.GPU, S.PASSTHROUGH)
+    assert decision.device is None
+    assert {(r.device, r.reason) for r in decision.rejected} >= {(GPU.address, R.CONNECTED_DISPLAY)}
+
+
+def test_the_hosts_tpm_needs_a_connection_that_may_take_devices() -> None:
+    from clienthv.model.host import Stack
+
+    host = but(pc(SCREEN), tpm_device=True, stack=Stack(uri="qemu:///session", privileged=False))
+    objection = refused(host, K.TPM, S.PASSTHROUGH)
+    assert objection.reason is R.NO_PRIVILEGE
