@@ -38,10 +38,6 @@ class Terminal:
                 shown += os.read(self._descriptor, 4096).decode(errors="replace")
         return shown
 
-    def write(self, text: str) -> None:
-        """Type."""
-        os.write(self._descriptor, text.encode())
-
 
 class Machine:
     """A user with folders of their own, and the connection that clienthv finds for them."""
@@ -70,7 +66,7 @@ class Machine:
 
     @contextmanager
     def on_a_terminal(self, *arguments: str) -> Iterator[Terminal]:
-        """Run clienthv with a terminal of its own."""
+        """Run clienthv with a terminal of its own, until the block ends."""
         ours, theirs = pty.openpty()
         command = [*self._command, "-m", "clienthv", *arguments]
         process = subprocess.Popen(
@@ -86,7 +82,6 @@ class Machine:
         os.close(theirs)
         try:
             yield Terminal(ours)
-            process.wait(timeout=20)
         finally:
             process.kill()
             process.wait()

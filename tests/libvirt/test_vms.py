@@ -336,4 +336,3 @@ def test_the_serial_console_opens_on_a_terminal(demo: Machine) -> None:
     refused(demo.run("console", "demo"), 3, "needs a terminal")
     with demo.on_a_terminal("console", "demo") as terminal:
         assert "Connected to domain 'demo'" in terminal.read_until("Connected to domain 'demo'")
-        terminal.write("\x1d")
