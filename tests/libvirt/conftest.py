@@ -46,15 +46,21 @@ class Machine:
         self.home = home
         self.uri = uri
         self._command = command
+        # Named, so that a daemon which happens to run here is not used instead.
+        self._clienthv = [*command, "-m", "clienthv", "--connect", uri]
         self._environment = environment
+
+    def run_unnamed(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run clienthv without naming a connection."""
+        return self._start([*self._command, "-m", "clienthv", *arguments], 120)
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run clienthv."""
-        return self._start([*self._command, "-m", "clienthv", *arguments], timeout)
+        return self._start([*self._clienthv, *arguments], timeout)
 
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         """Start clienthv and go on."""
-        command = [*self._command, "-m", "clienthv", *arguments]
+        command = [*self._clienthv, *arguments]
         return subprocess.Popen(
             command,
             env=self._environment,
@@ -68,7 +74,7 @@ class Machine:
     def on_a_terminal(self, *arguments: str) -> Iterator[Terminal]:
         """Run clienthv with a terminal of its own, until the block ends."""
         ours, theirs = pty.openpty()
-        command = [*self._command, "-m", "clienthv", *arguments]
+        command = [*self._clienthv, *arguments]
         process = subprocess.Popen(
             command,
             env={**self._environment, "TERM": "dumb"},

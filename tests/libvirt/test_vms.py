@@ -336,3 +336,13 @@ def test_the_serial_console_opens_on_a_terminal(demo: Machine) -> None:
     refused(demo.run("console", "demo"), 3, "needs a terminal")
     with demo.on_a_terminal("console", "demo") as terminal:
         assert "Connected to domain 'demo'" in terminal.read_until("Connected to domain 'demo'")
+
+
+def test_without_a_name_the_first_connection_that_can_be_used_is_taken_and_the_reason_told(machine: Machine) -> None:
+    done = machine.run_unnamed("list")
+    ok(done)
+    first = done.stderr.splitlines()[0]
+    assert first.startswith("connection: qemu:///")
+    uri, _, reason = first.removeprefix("connection: ").partition(" (")
+    expected = {"qemu:///system": "it answers", "qemu:///session": "the session answers"}
+    assert expected.get(uri, "no libvirt daemon can be used") in reason
