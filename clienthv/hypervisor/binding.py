@@ -79,6 +79,7 @@ _KNOWN: Final[tuple[tuple[str, type[ClienthvError], str], ...]] = (
     ("Permission denied", HostError, _UNREACHABLE),
     ("Cannot allocate memory", HostError, "close programs, or lower size.memory in the profile"),
     ("Unable to find 'efi' firmware", HostError, "install ovmf (edk2-ovmf)"),
+    ("swtpm", HostError, 'swtpm\'s log is in /var/log/swtpm; or leave the TPM out: [devices.tpm] prefer = ["omit"]'),
     ("Failed to parse user", HostError, "install libvirt-daemon-system: it makes the account that QEMU runs as"),
     ("KVM is not available", HostError, "clienthv inspect shows the state of KVM and why"),
     ("failed to initialize kvm", HostError, "clienthv inspect shows the state of KVM and why"),
