@@ -12,10 +12,10 @@ from typing import Final
 
 from clienthv.errors import HostError, PlanError
 from clienthv.model import values
-from clienthv.model.host import Host, RoleName
+from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
-from clienthv.strategies import RULES, Option, Question, pci, screens
+from clienthv.strategies import RULES, Option, Question, pci
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
@@ -175,7 +175,7 @@ def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostC
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
     for address in addresses:
         driver = host.by_address[address].driver
-        if driver in screens.HELD_FOR_GUESTS:
+        if driver in HELD_FOR_GUESTS:
             continue
         was = driver or ("no driver" if driver == "" else "its present driver")
         yield HostChange(

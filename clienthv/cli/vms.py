@@ -6,7 +6,7 @@ import click
 
 from clienthv import profiles
 from clienthv.cli.common import note, progress, show, write_file
-from clienthv.hypervisor import Connection, open_chosen
+from clienthv.hypervisor import Connection
 from clienthv.lifecycle import live, looking, starting, stopping
 from clienthv.lifecycle.files import Wanted
 
@@ -14,7 +14,7 @@ from clienthv.lifecycle.files import Wanted
 def _open(connect: str | None) -> Connection:
     choice = live.choose(connect)
     note(f"connection: {choice.uri} ({choice.reason})")
-    return open_chosen(choice, waiting=note)
+    return Connection(choice, waiting=note)
 
 
 @click.command("up", epilog='Example: clienthv up balanced --name desk --new-disk "40 GiB" --cdrom debian.iso --wait')

@@ -68,13 +68,11 @@ def choose(named: str | None, default_uri: str | None, *, root_user: bool, embed
     return Choice(f"{_EMBED}{embed_root}", f"no libvirt daemon can be used ({'; '.join(refusals)})")
 
 
-def open_chosen(choice: Choice, *, waiting: Callable[[str], None]) -> Connection:
-    """A connection, not yet open. ``waiting`` is told when another process holds an embedded driver."""
-    return Connection(choice, waiting)
-
-
 class Connection:
-    """An open libvirt connection; a context manager."""
+    """An open libvirt connection; a context manager.
+
+    ``waiting`` is told when another process holds an embedded driver.
+    """
 
     def __init__(self, choice: Choice, waiting: Callable[[str], None] | None = None) -> None:
         self.choice = choice

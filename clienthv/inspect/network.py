@@ -12,7 +12,7 @@ from clienthv.inspect.files import Tree
 from clienthv.inspect.findings import Findings
 from clienthv.inspect.places import owner
 from clienthv.inspect.udev import Device, devices, is_told
-from clienthv.model.host import PciFunction, RoleName
+from clienthv.model.host import HELD_FOR_GUESTS, PciFunction, RoleName
 
 NET: Final = "/sys/class/net"
 ROUTES: Final = "/proc/net/route"
@@ -24,7 +24,6 @@ SIOCGIFADDR: Final = 0x8915  # man 7 netdevice
 _LINK_LOCAL: Final = "20"  # include/net/ipv6.h: scopes as in /proc/net/if_inet6
 _HOST: Final = "10"
 _NETWORK_CLASS: Final = "02"
-_HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
 
 def read_network(tree: Tree, functions: tuple[PciFunction, ...], findings: Findings) -> None:
@@ -46,7 +45,7 @@ def read_network(tree: Tree, functions: tuple[PciFunction, ...], findings: Findi
         for upper in _uppers(tree, card):
             findings.give(RoleName.NETWORK, owner(card.path), f"{NET}/{card.name}: is part of {upper}")
     hidden = [f for f in functions if f.base_class.startswith(_NETWORK_CLASS) and f.driver and not f.interfaces]
-    if elsewhere := [f for f in hidden if f.driver not in _HELD_FOR_GUESTS]:
+    if elsewhere := [f for f in hidden if f.driver not in HELD_FOR_GUESTS]:
         names = ", ".join(f"{f.address} ({f.driver})" for f in elsewhere[:4])
         why = f"{names} has a driver but no interface here; it may serve another network namespace"
         findings.unread(RoleName.DEFAULT_ROUTE, why)

@@ -29,8 +29,7 @@ def choose(connect: str | None) -> Choice:
 def read_host(connection: Connection) -> Host:
     """This PC with what an open connection offers. Raises HostError when the connection cannot say."""
     host = inspect.read()
-    stack = connection.stack(kvm=host.kvm.usable is True, privileged=places.is_root() or _is_system(connection.uri))
-    return msgspec.structs.replace(host, stack=stack)
+    return msgspec.structs.replace(host, stack=_stack(connection, host))
 
 
 def read_host_anyway(connect: str | None, say: Say, *, keep_names: bool = False) -> tuple[Host, Choice | None]:
@@ -41,14 +40,13 @@ def read_host_anyway(connect: str | None, say: Say, *, keep_names: bool = False)
     host = inspect.read(keep_names=keep_names)
     try:
         choice = choose(connect)
-        with hypervisor.open_chosen(choice, waiting=say) as connection:
-            stack = connection.stack(
-                kvm=host.kvm.usable is True, privileged=places.is_root() or _is_system(connection.uri)
-            )
+        with Connection(choice, waiting=say) as connection:
+            stack = _stack(connection, host)
     except ClienthvError as e:
         return msgspec.structs.replace(host, stack=Stack(problem=e.message)), None
     return msgspec.structs.replace(host, stack=stack), choice
 
 
-def _is_system(uri: str) -> bool:
-    return uri.startswith("qemu:///system")
+def _stack(connection: Connection, host: Host) -> Stack:
+    privileged = places.is_root() or connection.uri.startswith("qemu:///system")
+    return connection.stack(kvm=host.kvm.usable is True, privileged=privileged)

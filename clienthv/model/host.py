@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum, unique
 from functools import cached_property
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,10 @@ from clienthv.model.values import PCI_ADDRESS_PATTERN, PciAddress
 SCHEMA = 1
 
 Key = TypeVar("Key", int, str)
+
+# A function bound to one of these is held for guests: the host itself does not use it
+# (kernel, Documentation/driver-api/vfio.rst; drivers/pci/pci-stub.c).
+HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
 Address = Annotated[str, Meta(pattern=PCI_ADDRESS_PATTERN)]
 HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}$(?!\n)")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clienthv.model.host import Host, PciFunction, RoleName
+from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.strategies import screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
@@ -94,7 +94,7 @@ def stays_harmlessly(function: PciFunction) -> bool:
     if function.driver is None:
         # Dummy host bridges and non-essential instrumentation have nothing that a driver would bind to.
         return function.base_class == _HOST_BRIDGE or function.base_class.startswith(_NON_ESSENTIAL)
-    return function.driver == "" or function.driver in screens.HELD_FOR_GUESTS
+    return function.driver == "" or function.driver in HELD_FOR_GUESTS
 
 
 def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
@@ -231,7 +231,7 @@ def enable_iommu(host: Host) -> str:
 def _host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
     """Roles that keep a function with the host, and roles that nobody looked for."""
     host, wanted = question.host, question.profile.device(kind)
-    if function.driver in screens.HELD_FOR_GUESTS:
+    if function.driver in HELD_FOR_GUESTS:
         return
     named = function.address in wanted.select
     boot = question.boot_displays.get(function.address, screens.NOT_A_SCREEN)

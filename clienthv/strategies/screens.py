@@ -6,14 +6,10 @@ from typing import Final
 
 import msgspec
 
-from clienthv.model.host import Host, PciFunction, RoleName
+from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 
 _DISPLAY_CLASS: Final = "03"
 _CONTROLLER_3D: Final = "0302"
-
-# A function bound to one of these is held for guests: the host itself does not use it
-# (kernel, Documentation/driver-api/vfio.rst; drivers/pci/pci-stub.c).
-HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
 
 class BootDisplay(msgspec.Struct, frozen=True):
