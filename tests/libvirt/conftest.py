@@ -14,7 +14,7 @@ import tempfile
 import termios
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -35,7 +35,10 @@ class Terminal:
         shown, deadline = "", time.monotonic() + seconds
         while words not in shown and time.monotonic() < deadline:
             if select.select([self._descriptor], [], [], 0.2)[0]:
-                shown += os.read(self._descriptor, 4096).decode(errors="replace")
+                try:
+                    shown += os.read(self._descriptor, 4096).decode(errors="replace")
+                except OSError:  # the program has ended, and its end of the terminal with it
+                    break
         return shown
 
 
@@ -88,6 +91,15 @@ class Machine:
         os.close(theirs)
         try:
             yield Terminal(ours)
+            # Left as a person leaves it: a console that is killed keeps its lock on the guest's pty
+            # (/var/lock/LCK..*), and the next user whose guest gets that pty is refused.
+            deadline = time.monotonic() + 20
+            while process.poll() is None and time.monotonic() < deadline:
+                # Again and again: what comes before virsh makes the terminal raw is thrown away.
+                os.write(ours, b"\x1d")
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=0.2)
+            assert process.poll() is not None, "the console does not end"
         finally:
             process.kill()
             process.wait()
