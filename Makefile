@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit libvirt golden bench wheel clean
+.PHONY: help setup demo test check unit libvirt golden bench wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -36,6 +36,24 @@ bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
+
+lab-setup: # What the lab PC is built and run with
+	@scripts/setup lab
+
+lab: lab-setup ## Bring the lab PC up; VARIANT=no-iommu, iommu-off, no-intremap or no-svm for another one
+	@$(BIN)/python vagrant/lab.py up $(or $(VARIANT),full)
+
+lab-test: lab-setup ## Run the tests that need the lab PC, on every variant of it
+	@$(BIN)/pytest -m lab -v --durations=0 --durations-min=5 tests/lab
+
+lab-ssh: ## Open a shell in the lab PC
+	@python3 vagrant/lab.py ssh
+
+lab-down: ## Take the lab PC away; its built box stays
+	@python3 vagrant/lab.py down
+
+lab-clean: ## Take the lab PC and its box away
+	@python3 vagrant/lab.py clean
 
 clean: ## Remove what was built; the .venv stays
 	@rm -rf dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
