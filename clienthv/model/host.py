@@ -10,7 +10,6 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable
-from enum import StrEnum, unique
 from functools import cached_property
 from typing import Annotated, Final, Literal, TypeVar
 
@@ -18,7 +17,9 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
-from clienthv.model.values import PCI_ADDRESS_PATTERN, PciAddress
+from clienthv.model.roles import RoleName as RoleName
+from clienthv.model.values import Address as Address
+from clienthv.model.values import Count, HexId, PciAddress
 
 SCHEMA = 1
 
@@ -28,22 +29,7 @@ Key = TypeVar("Key", int, str)
 # (kernel, Documentation/driver-api/vfio.rst; drivers/pci/pci-stub.c).
 HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
-Address = Annotated[str, Meta(pattern=PCI_ADDRESS_PATTERN)]
-HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}$(?!\n)")]
 ClassCode = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}([0-9a-f]{2})?$(?!\n)")]
-Count = Annotated[int, Meta(ge=0)]
-
-
-@unique
-class RoleName(StrEnum):
-    """What the host itself uses a PCI function for."""
-
-    BOOT_DISPLAY = "boot-display"
-    CONNECTED_DISPLAY = "connected-display"
-    MOUNTED_DISK = "mounted-disk"
-    DEFAULT_ROUTE = "default-route"
-    NETWORK = "network"
-    INPUT = "input"
 
 
 class Machine(msgspec.Struct, frozen=True, kw_only=True):

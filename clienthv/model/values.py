@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
+from msgspec import Meta
 
 # "$(?!\n)" is the very end in Python and in JSON Schema's dialect alike; "$" alone lets a newline follow in Python.
 PCI_ADDRESS_PATTERN: Final = r"^([0-9a-f]{4}|[1-9a-f][0-9a-f]{4,7}):[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]$(?!\n)"
 _PCI_ADDRESS = re.compile(r"^(?:([0-9a-fA-F]{4,8}):)?([0-9a-fA-F]{2}):([0-1][0-9a-fA-F])\.([0-7])\Z")
+
+Address = Annotated[str, Meta(pattern=PCI_ADDRESS_PATTERN)]
+HexId = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}$(?!\n)")]
+Count = Annotated[int, Meta(ge=0)]
 
 VM_NAME_PATTERN: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]{0,63}$"
 _VM_NAME = re.compile(VM_NAME_PATTERN.rstrip("$") + r"\Z")
