@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
-from clienthv.model.host import Host
+from clienthv.model.host import Host, Role
+from clienthv.model.usb import UsbRole
 
+_AnyRole = TypeVar("_AnyRole", Role, UsbRole)
 SCRUBBED: Final = "<scrubbed>"
 ANY_MOUNT: Final = "a mounted filesystem"
 NAME: Final = "this PC"
@@ -55,11 +57,9 @@ def anonymise(host: Host) -> Host:
     cleaned = msgspec.convert(plain, Host)
     cmdline = host.kernel.cmdline
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
-    roles = tuple(
-        msgspec.structs.replace(role, evidence=tuple(dict.fromkeys(map(_without_mount, role.evidence))))
-        for role in cleaned.roles
-    )
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles)
+    usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
+    roles = _without_mounts(cleaned.roles)
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb)
 
 
 def scrub_cmdline(parameters: tuple[str, ...]) -> tuple[str, ...]:
@@ -87,6 +87,13 @@ def _parameter(parameter: str) -> str:
         return scrub_text(parameter)
     is_kept = _KEPT.match(key_of(parameter)) or _PLAIN_VALUE.match(value)
     return f"{scrub_text(key)}={scrub_text(value) if is_kept else SCRUBBED}"
+
+
+def _without_mounts(roles: tuple[_AnyRole, ...]) -> tuple[_AnyRole, ...]:
+    return tuple(
+        msgspec.structs.replace(role, evidence=tuple(dict.fromkeys(map(_without_mount, role.evidence))))
+        for role in roles
+    )
 
 
 def _without_mount(evidence: str) -> str:

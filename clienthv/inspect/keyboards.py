@@ -1,4 +1,4 @@
-"""Which PCI functions, USB controllers mostly, carry the PC's keyboards, mice and touchpads."""
+"""Which devices, USB controllers and what hangs on them mostly, are or carry the PC's keyboards, mice and touchpads."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Final
 
 from clienthv.inspect.files import Tree
 from clienthv.inspect.findings import Findings
-from clienthv.inspect.places import owner
 from clienthv.inspect.udev import devices, is_told
 from clienthv.model.host import RoleName
 
 INPUTS: Final = "/proc/bus/input/devices"
-PROPERTIES: Final = ("ID_INPUT", "ID_INPUT_KEYBOARD", "ID_INPUT_MOUSE", "ID_INPUT_TOUCHPAD")
+_KEYBOARD: Final = "ID_INPUT_KEYBOARD"
+PROPERTIES: Final = ("ID_INPUT", _KEYBOARD, "ID_INPUT_MOUSE", "ID_INPUT_TOUCHPAD")
 _FULL_ROW: Final = 0xFFFFFFFE  # KEY_ESC to KEY_S, as systemd's udev-builtin-input_id.c asks of a keyboard
 
 
@@ -24,7 +24,7 @@ def read_input(tree: Tree, findings: Findings) -> None:
         for device in found:
             said = [key for key in PROPERTIES[1:] if device.properties.get(key) == "1"]
             if said:
-                findings.give(RoleName.INPUT, owner(device.path), f"udev: {device.name} has {said[0]}=1")
+                _found(findings, device.path, f"udev: {device.name} has {said[0]}=1", is_keyboard=said[0] == _KEYBOARD)
         findings.look(RoleName.INPUT)
         return
     text = tree.text(INPUTS)
@@ -32,8 +32,16 @@ def read_input(tree: Tree, findings: Findings) -> None:
         findings.unread(RoleName.INPUT, f"keyboards and mice are unknown: udev tells none and {INPUTS} is not readable")
         return
     for path, what in handlers(text or ""):
-        findings.give(RoleName.INPUT, owner(path), f"{INPUTS}: {path.rpartition('/')[2]} is a {what}")
+        shown = f"{INPUTS}: {path.rpartition('/')[2]} is a {what}"
+        _found(findings, f"/sys{path}", shown, is_keyboard=what == "keyboard")
     findings.look(RoleName.INPUT)
+
+
+def _found(findings: Findings, path: str, said: str, *, is_keyboard: bool) -> None:
+    """One input device; what udev lists as its event device is the same one again."""
+    findings.carries(RoleName.INPUT, path, said)
+    if is_keyboard and re.fullmatch(r"input[0-9]+", path.rpartition("/")[2]):
+        findings.keyboards[path] = said
 
 
 def handlers(text: str) -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from clienthv.inspect.pci import read_functions
 from clienthv.inspect.roles import read_roles
 from clienthv.inspect.storage import Disks
 from clienthv.inspect.udev import folder
+from clienthv.inspect.usb import read_devices
 from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, RoleName
 
 
@@ -35,6 +36,7 @@ def read(root: str = "/", *, keep_names: bool = False) -> Host:
     disks = Disks.read(tree)
     pci = read_functions(tree, disks)
     findings = read_roles(tree, pci, disks)
+    usb = read_devices(tree, disks, findings)
     host = Host(
         source="live" if tree.live else None,
         machine=read_machine(tree, hypervisor=cpu.hypervisor),
@@ -46,11 +48,14 @@ def read(root: str = "/", *, keep_names: bool = False) -> Host:
         pci=pci,
         roles_read=tuple(role for role in RoleName if role in findings.looked),
         roles=findings.roles(),
+        usb=usb,
+        other_keyboards=findings.other_keyboards(),
         tpm_device=read_tpm(tree),
         unknown=(
             *_about_platform(cpu, kvm, memory, cmdline),
             *_about_iommu(iommu),
             *_about_functions(tree, pci),
+            *([] if usb is not None else [f"USB devices are unknown: {folder('usb')} could not be listed"]),
             *findings.unknown,
             *_refused(tree),
         ),

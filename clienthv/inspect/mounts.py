@@ -9,6 +9,7 @@ from typing import Final
 
 from clienthv.inspect.files import Tree
 from clienthv.inspect.findings import Findings
+from clienthv.inspect.places import usb_port
 from clienthv.inspect.storage import Disks
 from clienthv.model.host import RoleName
 
@@ -110,8 +111,10 @@ def _swaps(tree: Tree, disks: Disks) -> Iterator[str]:
 
 def _give(disks: Disks, name: str, what: str, findings: Findings) -> None:
     for chain in disks.chains(name):
+        said = f"{what} is on {' on '.join(chain)}"
         for address in disks.controllers(chain[-1]):
-            findings.give(RoleName.MOUNTED_DISK, address, f"{what} is on {' on '.join(chain)}")
+            findings.give(RoleName.MOUNTED_DISK, address, said)
+        findings.give_usb(RoleName.MOUNTED_DISK, usb_port(disks.by_name[chain[-1]].path), said)
 
 
 def _unescaped(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which PCI network cards carry default routes, addresses or bridges of the host itself."""
+"""Which network cards carry default routes, addresses or bridges of the host itself."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Final
 
 from clienthv.inspect.files import Tree
 from clienthv.inspect.findings import Findings
-from clienthv.inspect.places import owner
 from clienthv.inspect.udev import Device, devices, is_told
 from clienthv.model.host import HELD_FOR_GUESTS, PciFunction, RoleName
 
@@ -40,10 +39,10 @@ def read_network(tree: Tree, functions: tuple[PciFunction, ...], findings: Findi
     for name, source in _with_addresses(tree, cards, routes or ()):
         for chain in _chains(tree, cards, name):
             said = f"{source}: {' on '.join(chain)} has an address"
-            findings.give(RoleName.NETWORK, owner(cards[chain[-1]].path), said)
+            findings.carries(RoleName.NETWORK, cards[chain[-1]].path, said)
     for card in cards.values():
         for upper in _uppers(tree, card):
-            findings.give(RoleName.NETWORK, owner(card.path), f"{NET}/{card.name}: is part of {upper}")
+            findings.carries(RoleName.NETWORK, card.path, f"{NET}/{card.name}: is part of {upper}")
     hidden = [f for f in functions if f.base_class.startswith(_NETWORK_CLASS) and f.driver and not f.interfaces]
     if elsewhere := [f for f in hidden if f.driver not in HELD_FOR_GUESTS]:
         names = ", ".join(f"{f.address} ({f.driver})" for f in elsewhere[:4])
@@ -83,8 +82,8 @@ def _default_route(tree: Tree, cards: dict[str, Device], route: tuple[str, str],
     name, source = route
     chains = list(_chains(tree, cards, name))
     for chain in chains:
-        address = owner(cards[chain[-1]].path)
-        findings.give(RoleName.DEFAULT_ROUTE, address, f"{source}: default route through {' on '.join(chain)}")
+        said = f"{source}: default route through {' on '.join(chain)}"
+        findings.carries(RoleName.DEFAULT_ROUTE, cards[chain[-1]].path, said)
     if not any("/virtual/" not in cards[chain[-1]].path for chain in chains):
         findings.unknown.append(f"the default route goes through {name}, and what card carries that is not in sysfs")
 

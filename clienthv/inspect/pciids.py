@@ -1,4 +1,4 @@
-"""Names of PCI devices: from the udev database, else from the PCI ID list it is made of."""
+"""Names of PCI and USB devices: from the udev database, else from the lists of ids that it is made of."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 FILES: Final = ("/usr/share/misc/pci.ids", "/usr/share/hwdata/pci.ids", "/usr/share/pci.ids")
+USB_FILES: Final = ("/usr/share/misc/usb.ids", "/usr/share/hwdata/usb.ids", "/usr/share/usb.ids")
 VENDOR_PROPERTY: Final = "ID_VENDOR_FROM_DATABASE"
 DEVICE_PROPERTY: Final = "ID_MODEL_FROM_DATABASE"
 
@@ -14,15 +15,15 @@ Ids = tuple[str, str]
 Names = tuple[str | None, str | None]
 
 
-def look_up(wanted: Iterable[Ids]) -> dict[Ids, Names]:
+def look_up(wanted: Iterable[Ids], files: tuple[str, ...] = FILES) -> dict[Ids, Names]:
     """Vendor and device names of (vendor id, device id) pairs; nothing where no list is installed.
 
-    The list's form is told at its own head: a vendor line is ``id  name``, its devices follow with one tab.
+    A list's form is told at its own head: a vendor line is ``id  name``, its devices follow with one tab.
     """
     by_vendor: dict[str, set[str]] = {}
     for vendor, device in wanted:
         by_vendor.setdefault(vendor, set()).add(device)
-    lines = _lines() if by_vendor else []
+    lines = _lines(files) if by_vendor else []
     vendors: dict[str, str] = {}
     models: dict[Ids, str] = {}
     current = ""
@@ -38,8 +39,8 @@ def look_up(wanted: Iterable[Ids]) -> dict[Ids, Names]:
     return {(v, d): (vendors.get(v), models.get((v, d))) for v, ds in by_vendor.items() for d in ds}
 
 
-def _lines() -> list[str]:
-    for name in FILES:
+def _lines(files: tuple[str, ...]) -> list[str]:
+    for name in files:
         try:
             return Path(name).read_text(encoding="utf-8", errors="replace").split("\n")
         except OSError:

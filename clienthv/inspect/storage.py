@@ -42,11 +42,14 @@ class Disks:
     def by_controller(self) -> dict[str, list[str]]:
         """The whole disks on each PCI function."""
         owned: dict[str, list[str]] = defaultdict(list)
-        for name, device in self.by_name.items():
-            if not self._is_partition(device):
-                for address in self.controllers(name):
-                    owned[address].append(name)
+        for name in self.whole():
+            for address in self.controllers(name):
+                owned[address].append(name)
         return {address: sorted(names) for address, names in owned.items()}
+
+    def whole(self) -> Iterator[str]:
+        """The devices that are no partitions."""
+        return (name for name, device in self.by_name.items() if not self._is_partition(device))
 
     def controllers(self, disk: str) -> tuple[str, ...]:
         """The PCI functions that carry a whole disk: one, or each path of an NVMe multipath disk."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from clienthv.inspect.files import Tree
 
-_BUSES: Final = frozenset({"pci"})
+_BUSES: Final = frozenset({"pci", "usb"})
 
 
 @dataclass(frozen=True, slots=True)

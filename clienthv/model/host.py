@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from clienthv.errors import DocumentError
 from clienthv.model.roles import RoleName as RoleName
+from clienthv.model.usb import UsbDevice
 from clienthv.model.values import Address as Address
 from clienthv.model.values import Count, HexId, PciAddress
 
@@ -205,7 +206,10 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=False):
-    """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every function."""
+    """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every device.
+
+    ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out.
+    """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
     kind: Literal["host"] = "host"
@@ -220,6 +224,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     pci: tuple[PciFunction, ...] = ()
     roles_read: tuple[RoleName, ...] = ()
     roles: tuple[Role, ...] = ()
+    usb: tuple[UsbDevice, ...] | None = None
+    other_keyboards: tuple[str, ...] | None = None
     tpm_device: bool | None = None
     stack: Stack | None = None
     unknown: tuple[str, ...] = ()
@@ -264,6 +270,11 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
             found.setdefault(role.address, []).append(role)
         return {address: tuple(roles) for address, roles in found.items()}
 
+    @cached_property
+    def usb_by_port(self) -> dict[str, UsbDevice]:
+        """Every USB device by its port; none where they were not read."""
+        return {device.port: device for device in self.usb or ()}
+
     def read(self, role: RoleName) -> bool:
         """Whether this role was looked for at all."""
         return role in self.roles_read
@@ -302,12 +313,12 @@ def decode(data: bytes, origin: str) -> Host:
 
 
 def _check(host: Host, origin: str) -> None:
-    """Refuse what types cannot: one address twice, roles of functions that are not there."""
-    if len(host.by_address) != len(host.pci):
-        addresses = sorted(f.address for f in host.pci)
-        twice = next(a for a, b in itertools.pairwise(addresses) if a == b)
-        msg = f"{origin}: PCI function {twice} is listed twice"
-        raise DocumentError(msg, hint="the document was edited or merged; save it again")
+    """Refuse what types cannot: one address or port twice, roles of functions that are not there."""
+    ports = [device.port for device in host.usb or ()]
+    for what, places in (("PCI function", [f.address for f in host.pci]), ("USB device", ports)):
+        if twice := next((a for a, b in itertools.pairwise(sorted(places)) if a == b), None):
+            msg = f"{origin}: {what} {twice} is listed twice"
+            raise DocumentError(msg, hint="the document was edited or merged; save it again")
     for role in host.roles:
         if role.address not in host.by_address:
             msg = f"{origin}: role {role.role.value} names {role.address}, which is not among the PCI functions"

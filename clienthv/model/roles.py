@@ -7,7 +7,7 @@ from enum import StrEnum, unique
 
 @unique
 class RoleName(StrEnum):
-    """What the host itself uses a PCI function for."""
+    """What the host itself uses a PCI function or a USB device for."""
 
     BOOT_DISPLAY = "boot-display"
     CONNECTED_DISPLAY = "connected-display"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host, PciFunction, Role, RoleName, Stack
+from clienthv.model.usb import UsbDevice
 
 _ROLE_WORDS = {
     RoleName.BOOT_DISPLAY: "boot display",
@@ -33,6 +34,8 @@ def lines(host: Host) -> Iterator[str]:
     yield ""
     yield f"PCI functions ({len(host.pci)}):"
     yield from (_function(f, host) for f in sorted(host.pci, key=lambda f: f.place))
+    yield ""
+    yield from _usb(host)
     if host.unknown:
         yield ""
         yield "Unknown:"
@@ -136,5 +139,24 @@ def _function(function: PciFunction, host: Host) -> str:
     vfs = f", {function.sriov.numvfs or 0} of {function.sriov.totalvfs} VFs" if function.sriov else ""
     uses = ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
     return f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}" + (
+        f"  <- {uses}" if uses else ""
+    )
+
+
+def _usb(host: Host) -> Iterator[str]:
+    if host.usb is None:
+        yield "USB devices: unknown"
+        return
+    yield f"USB devices ({len(host.usb)}):"
+    width = max((len(d.port) for d in host.usb), default=0)
+    yield from (_usb_device(d, width) for d in host.usb)
+
+
+def _usb_device(device: UsbDevice, width: int) -> str:
+    drivers = "?" if device.drivers is None else ",".join(device.drivers) or "-"
+    on = device.controller or "no PCI controller"
+    uses = ", ".join(r.role for r in device.roles)
+    keyboard = ", keyboard" if device.keyboard else ""
+    return f"  {device.port:<{width}}  {drivers:<14}  [{device.ids}] {device.label} on {on}{keyboard}" + (
         f"  <- {uses}" if uses else ""
     )

@@ -274,7 +274,8 @@ def _unknown(record: Record, host: Host) -> Iterator[str]:
             yield f"{field}: not recorded{of_some}"
     roles = [role.value for role in RoleName if role not in host.roles_read]
     yield f"roles: not recorded ({', '.join(roles)})"
-    yield from ("tpm_device: not recorded", "stack: libvirt and QEMU not recorded")
+    yield from (f"{what}: not recorded" for what in ("usb", "other_keyboards", "tpm_device"))
+    yield "stack: libvirt and QEMU not recorded"
 
 
 @click.command()

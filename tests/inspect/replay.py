@@ -49,6 +49,8 @@ def device_text(device: dict[str, Any]) -> str:
     lines = [f"P: {device['path']}", f"E: SUBSYSTEM={device['subsystem']}"]
     lines += [f"E: {key}={value}" for key, value in device.get("properties", {}).items()]
     lines += [f"A: {key}={value}\\n" for key, value in device.get("attributes", {}).items()]
+    up = "../" * device["path"].count("/")
+    lines += [f"L: {key}={up}bus/{device['subsystem']}/drivers/{name}" for key, name in device.get("links", {}).items()]
     return "\n".join(lines) + "\n"
 
 

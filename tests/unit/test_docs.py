@@ -18,6 +18,7 @@ from clienthv.errors import FAMILIES
 from clienthv.model import profile
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Kind, Reason
+from clienthv.model.usb import UsbDevice
 from clienthv.render import NAMESPACE, View
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -78,6 +79,7 @@ def test_every_profile_key_is_described() -> None:
     devices, _, ladders = section(text, "## devices").partition("### Ladders")
     assert rows(devices) == keys(profile.Device)
     assert {r.value for r in RoleName} <= set(re.findall(r"`([^`]+)`", ladders))
+    assert rows(section(page("host-document.md"), "## USB devices")) == keys(UsbDevice)
     assert rows(section(page("host-document.md"), "## Roles")) == {r.value for r in RoleName}
 
 

@@ -12,6 +12,7 @@ from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
 from clienthv.model import values
 from clienthv.model.host import Host, PciFunction, RoleName
+from clienthv.model.usb import UsbDevice, UsbRole
 from clienthv.model.values import PciAddress
 
 WHOLE = host_model.encode(
@@ -130,6 +131,36 @@ def test_a_value_of_the_wrong_type_is_refused_with_its_path(fields: dict[str, An
 )  # fmt: skip
 def test_an_address_that_is_none_is_refused_with_its_path(address: str) -> None:
     assert "$.pci[0].address" in refusal(document(pci=[{"address": address}])).message
+
+
+def test_a_usb_port_listed_twice_is_refused_by_name() -> None:
+    assert "1-2.3 is listed twice" in refusal(document(usb=[{"port": "1-2.3"}] * 2)).message
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        *({"port": port} for port in ("1-2\n", "1-2:1.0", "0-1", "1-0", "1-2-3", "1-1.2.3.4.5.6.7", "usb0", "..", "")),
+        {"port": "1-2", "vendor_id": "046D"},
+        {"port": "1-2", "devnum": 128},
+        {"port": "1-2", "interface_classes": ["03"]},
+        {"port": "1-2", "controller": "00:14.0"},
+        {},
+    ],
+)
+def test_a_usb_device_that_cannot_be_is_refused(device: dict[str, Any]) -> None:
+    refusal(document(usb=[device]))
+
+
+def test_a_document_from_before_usb_was_read_says_nothing_of_it() -> None:
+    host = host_model.decode(document(pci=[]), "old.json")
+    assert (host.usb, host.other_keyboards) == (None, None)
+
+
+def test_usb_devices_read_back_as_they_were_written() -> None:
+    role = UsbRole(role=RoleName.MOUNTED_DISK, evidence=("/proc/swaps: swap is on sdb",))
+    host = Host(usb=(UsbDevice(port="usb1"), UsbDevice(port="1-2.3", product='<"é">', roles=(role,))))
+    assert host_model.decode(host_model.encode(host), "usb.json") == host
 
 
 def test_an_address_listed_twice_is_refused_by_name() -> None:
