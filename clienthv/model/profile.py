@@ -15,6 +15,7 @@ from clienthv.errors import ProfileError
 from clienthv.model import values
 from clienthv.model.host import Address, RoleName
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
+from clienthv.model.usb import USB_NAME_PATTERN, UsbName
 
 SCHEMA: Final = 1
 PROFILE_NAME: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}\Z")
@@ -26,6 +27,12 @@ DRIVERS: Final = get_args(Driver)
 CPU_MODELS: Final = get_args(CpuModel)
 Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
 Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]
+
+UsbNames = Annotated[
+    tuple[Annotated[str, Meta(pattern=USB_NAME_PATTERN)], ...],
+    # The guest's controller has 15 ports at most (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2), and the pointer has one.
+    Meta(max_length=14, description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port"),
+]
 
 
 class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -60,12 +67,14 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One kind of device: the ladder, which of the host's devices may be used, and which refusals are lifted.
 
     ``allow`` lifts the refusal to take what the host itself uses, only for the addresses named in ``select``.
+    ``devices`` are single USB devices, for ``usb`` alone.
     """
 
     prefer: Ladder | None = None
     select: tuple[Address, ...] = ()
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
+    devices: UsbNames = ()
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -133,7 +142,9 @@ def parse(chain: tuple[ProfileText, ...]) -> Profile:
     for source in reversed(chain):
         data = toml(source)
         data.pop("extends", None)
-        _check_ladders(_decode(data, source), source)
+        alone = _decode(data, source)
+        _check_ladders(alone, source)
+        _check_usb(alone, source)
         merged = _merge(merged, data)
     first = chain[0]
     profile = msgspec.structs.replace(_decode(merged, first), name=first.name)
@@ -236,6 +247,8 @@ def _form_at(path: str) -> str:
         "boot.kernel": "an absolute path",
         "boot.initrd": "an absolute path",
     }
+    if ".devices[" in path:
+        return "a USB device such as 046d:c52b or, on one port, 046d:c52b@1-2.3 (see lsusb; lower-case)"
     return forms.get(path, "a PCI address such as 0000:01:00.0" if ".select" in path else "of the expected form")
 
 
@@ -289,6 +302,22 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
             if not values.is_plain_text(getattr(profile.boot, key) or ""):
                 msg = f"{source.origin}: boot.{key}: has characters that a domain cannot carry"
                 raise ProfileError(msg, hint="leave out control characters")
+
+
+def _check_usb(profile: Profile, source: ProfileText) -> None:
+    """Single USB devices belong to usb alone, and each is named once."""
+    for kind in Kind:
+        names = [UsbName.parse(text) for text in profile.device(kind).devices]
+        if names and kind is not Kind.USB:
+            msg = f"{source.origin}: devices.{kind}.devices: single USB devices are handed over by devices.usb alone"
+            raise ProfileError(msg, hint="put the list into the table [devices.usb]")
+        for name in names:
+            if names.count(name) > 1:
+                msg = f"{source.origin}: devices.{kind}.devices names {name} twice"
+                raise ProfileError(msg, hint="a device can be handed over once; name each of several by its @port")
+            if name.port is not None and UsbName(name.vendor_id, name.product_id) in names:
+                msg = f"{source.origin}: devices.{kind}.devices names {name.ids} with a port and without one"
+                raise ProfileError(msg, hint="give each of them its @port, or name it once")
 
 
 def _check_allowed(profile: Profile, source: ProfileText) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final
 
 import msgspec
@@ -19,11 +20,45 @@ _HUB: Final = "09"  # USB-IF, "Defined Class Codes"
 _BOOT_KEYBOARD: Final = "030101"  # Device Class Definition for HID 1.11, 4.2 and 4.3: HID, boot interface, keyboard
 _CARRY_INPUT: Final = ("03", "e0")  # human interface devices, and the Bluetooth adapters that keyboards come in by
 
+# A vendor id of 0 names nothing: libvirt refuses it (src/conf/domain_conf.c, "vendor cannot be 0").
+USB_NAME_PATTERN: Final = rf"^(?!0000)[0-9a-f]{{4}}:[0-9a-f]{{4}}(@{PORT})?$(?!\n)"
+_USB_NAME = re.compile(USB_NAME_PATTERN)
+
 Port = Annotated[str, Meta(pattern=PORT_PATTERN)]
 UsbClass = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}$(?!\n)")]
 InterfaceClass = Annotated[str, Meta(pattern=r"^[0-9a-f]{6}$(?!\n)")]
 BusNumber = Annotated[int, Meta(ge=1, le=999)]
 DeviceNumber = Annotated[int, Meta(ge=1, le=127)]  # an address on the bus has seven bits (USB 2.0 specification, 9.4.6)
+
+
+class UsbName(msgspec.Struct, frozen=True):
+    """What a profile calls a USB device: its ids, and its port where it means the one plugged in there alone."""
+
+    vendor_id: str
+    product_id: str
+    port: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> UsbName:
+        """Read ``046d:c52b`` or ``046d:c52b@1-2.3``. Raises ValueError."""
+        if _USB_NAME.match(text) is None:
+            msg = f"{text!r} is not a USB device such as 046d:c52b or 046d:c52b@1-2.3"
+            raise ValueError(msg)
+        ids, _, port = text.partition("@")
+        vendor_id, _, product_id = ids.partition(":")
+        return cls(vendor_id, product_id, port or None)
+
+    def __str__(self) -> str:
+        return self.ids + (f"@{self.port}" if self.port else "")
+
+    @property
+    def ids(self) -> str:
+        """Vendor and product as ``046d:c52b``."""
+        return f"{self.vendor_id}:{self.product_id}"
+
+    def fits(self, device: UsbDevice) -> bool:
+        """Whether a device is one that is meant."""
+        return device.ids == self.ids and self.port in (None, device.port)
 
 
 class UsbRole(msgspec.Struct, frozen=True, kw_only=True):

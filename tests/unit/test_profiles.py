@@ -15,6 +15,7 @@ from clienthv.model import profile as profile_model
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.profile import Profile, ProfileText
+from clienthv.model.usb import UsbName
 
 SHIPPED = sorted(p.stem for p in datafiles.packaged("profiles").glob("*.toml"))
 
@@ -268,6 +269,72 @@ def test_any_toml_at_all_is_a_profile_or_a_profile_error_that_names_the_file(val
         assert "/home/me/mine.toml" in e.message  # noqa: PT017 - either outcome is right
 
 
+# --- single USB devices
+
+
+@pytest.mark.parametrize(
+    "name", ["046d:c52b", "0781:5567@1-2", "0781:5567@12-3.14.15.9.2.6", "ffff:0000@1-2", "0001:ffff"]
+)
+def test_a_usb_device_is_named_by_its_ids_and_where_needed_by_its_port(name: str) -> None:
+    profile = parsed(f'[devices.usb]\ndevices = ["{name}"]')
+    assert [str(UsbName.parse(text)) for text in profile.device(Kind.USB).devices] == [name]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["046D:C52B", "46d:c52b", "0x046d:0xc52b", "046d-c52b", "046d:c52b@", "046d:c52b@1", "046d:c52b@1-",
+     "046d:c52b@usb1", "046d:c52b@1-0", "046d:c52b@01-2", "046d:c52b@1-2:1.0", "046d:c52b@1-1.2.3.4.5.6.7",
+     "046d:c52b @1-2", "1-2", "0000:c52b", "*:c52b", "", "046d:c52b\\n", "Logitech"],
+)  # fmt: skip
+def test_what_names_no_usb_device_is_refused_with_how_to_name_one(name: str) -> None:
+    error = refusal(f'[devices.usb]\ndevices = ["0781:5567", "{name}"]')
+    assert "devices.usb.devices[1]" in error.message
+    assert "046d:c52b@1-2.3" in error.message
+    assert "regex" not in error.message
+
+
+@pytest.mark.parametrize("value", ['"046d:c52b"', "[1]", "[['046d:c52b']]", "{}"])
+def test_usb_devices_of_the_wrong_type_are_refused_by_their_path(value: str) -> None:
+    assert ": devices.usb.devices" in refusal(f"[devices.usb]\ndevices = {value}").message
+
+
+@pytest.mark.parametrize("twice", ["046d:c52b", "046d:c52b@1-2"])
+def test_a_usb_device_named_twice_is_refused(twice: str) -> None:
+    error = refusal(f'[devices.usb]\ndevices = ["{twice}", "0781:5567", "{twice}"]')
+    assert f"devices.usb.devices names {twice} twice" in error.message
+
+
+def test_the_same_usb_ids_with_and_without_a_port_are_refused() -> None:
+    error = refusal('[devices.usb]\ndevices = ["046d:c52b@1-2", "046d:c52b"]')
+    assert "046d:c52b with a port and without" in error.message
+
+
+def test_two_alike_usb_devices_are_named_by_their_ports() -> None:
+    parsed('[devices.usb]\ndevices = ["046d:c52b@1-2", "046d:c52b@1-3"]')
+
+
+def test_more_usb_devices_than_a_controller_has_ports_are_refused() -> None:
+    def listing(count: int) -> str:
+        return "[devices.usb]\ndevices = [" + ", ".join(f'"046d:{n:04x}"' for n in range(count)) + "]"
+
+    assert len(parsed(listing(14)).device(Kind.USB).devices) == 14
+    assert "<= 14" in refusal(listing(15)).message
+
+
+@pytest.mark.parametrize("kind", [kind for kind in Kind if kind is not Kind.USB])
+def test_usb_devices_in_another_table_are_refused_with_the_right_one(kind: Kind) -> None:
+    error = refusal(f'[devices.{kind}]\ndevices = ["046d:c52b"]')
+    assert f"devices.{kind}.devices" in error.message
+    assert "[devices.usb]" in (error.hint or "")
+
+
+def test_usb_devices_replace_those_that_are_extended() -> None:
+    base = ProfileText("base", "base.toml", '[devices.usb]\nprefer = ["emulated"]\ndevices = ["046d:c52b"]')
+    mine = ProfileText("mine", "mine.toml", 'extends = "base"\n[devices.usb]\ndevices = ["046d:c52b@1-2"]')
+    usb = profile_model.parse((mine, base)).device(Kind.USB)
+    assert (usb.devices, usb.prefer) == (("046d:c52b@1-2",), (Strategy.EMULATED,))
+
+
 # --- a profile that extends another
 
 
@@ -472,6 +539,7 @@ def test_the_default_profile_is_among_the_shipped_ones() -> None:
 def test_a_shipped_profile_takes_nothing_from_the_host_by_name(name: str) -> None:
     profile, _ = profiles.load(name)
     assert all(not profile.device(kind).select and not profile.device(kind).allow for kind in Kind)
+    assert not profile.device(Kind.USB).devices
 
 
 def test_the_portable_profile_has_no_rung_that_uses_a_device_of_the_host() -> None:
