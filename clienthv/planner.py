@@ -201,7 +201,7 @@ def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, m
             detail=(f"{why}: " if why else "")
             + "what libvirt and QEMU offer there is not known; planned for those that clienthv's set-up installs",
         )
-    passed = [d for d in decisions if d.strategy in HOST_DEVICES]
+    passed = [d for d in decisions if d.strategy in HOST_DEVICES and d.functions]
     if passed and host.iommu.interrupt_remapping is None:
         yield Warned(
             code="interrupt-remapping-unknown",

@@ -845,6 +845,12 @@ def test_the_only_screen_that_is_plugged_in_stays_though_another_gpu_booted() ->
     assert {(r.device, r.reason) for r in decision.rejected} >= {(GPU.address, R.CONNECTED_DISPLAY)}
 
 
+def test_a_tpm_that_is_handed_over_hangs_on_no_interrupt_remapping_and_no_acs() -> None:
+    host = pc(iommu=Iommu(enabled=True, acs_override=True), tpm_device=True)
+    assert planned(host, K.TPM, S.PASSTHROUGH).of(K.TPM).strategy is S.PASSTHROUGH
+    assert planned(host, K.TPM, S.PASSTHROUGH).warnings == ()
+
+
 def test_the_hosts_tpm_needs_a_connection_that_may_take_devices() -> None:
     from clienthv.model.host import Stack
 
