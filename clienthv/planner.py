@@ -7,15 +7,16 @@ accumulate, so it ends (docs/adr/0002).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from clienthv.errors import HostError, PlanError
 from clienthv.model import values
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
-from clienthv.model.plan import Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
+from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
-from clienthv.strategies import RULES, Option, Question, pci
+from clienthv.model.usb import UsbName
+from clienthv.strategies import RULES, Option, Question, pci, usb_device
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
@@ -28,19 +29,22 @@ def plan(host: Host, profile: Profile) -> Plan:
     """
     question = Question(host, profile)
     vcpus, memory_mib = _size(host, profile)
-    climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in Kind if kind is not Kind.INPUT}
+    climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
-    usb = climbs[Kind.USB].decision().strategy
-    climbs[Kind.INPUT] = _Climb(Kind.INPUT, Question(host, profile, usb))
-    decisions = tuple(climbs[kind].decision() for kind in Kind)
+    settled = {kind: climb.decision() for kind, climb in climbs.items()}
+    moving = frozenset(address for decision in settled.values() for address in decision.functions)
+    later = Question(host, profile, settled[Kind.USB].strategy, moving)
+    settled[Kind.INPUT] = _Climb(Kind.INPUT, later).decision()
+    usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
+    decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
     return Plan(
         profile=profile.name,
         host=host.name,
         vcpus=vcpus,
         memory_mib=memory_mib,
         decisions=decisions,
-        host_changes=tuple(_host_changes(decisions, host)),
-        warnings=tuple(_warnings(decisions, question, vcpus, memory_mib)),
+        host_changes=(*_host_changes(decisions, host), *_usb_changes(decisions, host)),
+        warnings=tuple(_warnings(decisions, later, vcpus, memory_mib)),
     )
 
 
@@ -82,17 +86,28 @@ class _Climb:
             fixes = [r.fix for r in self.rejected if r.fix]
             hint = fixes[0] if fixes else f"put another strategy for {self.kind} at the end of its ladder"
             raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
-        return Decision(
-            kind=self.kind,
-            name=f"{self.kind}0",
-            strategy=self.here.strategy,
-            device=self.here.device,
-            functions=self.here.functions,
-            model=self.here.model,
-            backing=self.here.backing,
-            why=self.here.why,
-            rejected=tuple(self.rejected),
-        )
+        return _decision(self.kind, 0, self.here, self.rejected)
+
+
+def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejected]) -> Decision:
+    return Decision(
+        kind=kind,
+        name=f"{kind}{number}",
+        strategy=taken.strategy,
+        device=taken.device,
+        functions=taken.functions,
+        model=taken.model,
+        backing=taken.backing,
+        why=taken.why,
+        rejected=tuple(rejected),
+    )
+
+
+def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
+    """One USB device: handed over, or left out with all that speaks against it."""
+    option = usb_device.handed_over(name, question)
+    rejected = tuple(usb_device.objections(option, name, question))
+    return _decision(Kind.USB_DEVICE, number, usb_device.left_out(name) if rejected else option, rejected)
 
 
 def _nothing_there(kind: Kind, strategy: Strategy, question: Question) -> Rejected:
@@ -186,6 +201,20 @@ def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostC
         )
 
 
+def _usb_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
+    """Each single USB device that leaves its drivers. QEMU detaches and attaches them (QEMU, hw/usb/host-libusb.c)."""
+    for decision in decisions:
+        if decision.kind is Kind.USB_DEVICE and decision.device is not None and not decision.functions:
+            device = usb_device.meant(UsbName.parse(decision.device), host)
+            drivers = " and ".join((device.drivers if device is not None else None) or ()) or "the host"
+            yield HostChange(
+                action="take-usb",
+                device=decision.device,
+                detail=f"{decision.device} goes from {drivers} to QEMU while the VM runs",
+                undo=f"QEMU gives it back to {drivers} when the VM stops",
+            )
+
+
 def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, memory_mib: int) -> Iterator[Warned]:
     host, profile = question.host, question.profile
     if vcpus < profile.size.vcpus or memory_mib < values.parse_mib(profile.size.memory):
@@ -201,7 +230,7 @@ def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, m
             detail=(f"{why}: " if why else "")
             + "what libvirt and QEMU offer there is not known; planned for those that clienthv's set-up installs",
         )
-    passed = [d for d in decisions if d.strategy in HOST_DEVICES and d.functions]
+    passed = [d for d in decisions if d.strategy in HOST_DEVICES and d.functions and d.kind is not Kind.USB_DEVICE]
     if passed and host.iommu.interrupt_remapping is None:
         yield Warned(
             code="interrupt-remapping-unknown",
@@ -213,6 +242,9 @@ def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, m
         yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
     for decision in passed:
         yield from _risks(decision, question)
+    for decision in decisions:
+        if decision.kind is Kind.USB_DEVICE and decision.device is not None:
+            yield from _usb_risks(decision, UsbName.parse(decision.device), question)
 
 
 def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
@@ -237,6 +269,14 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
         yield Warned(
             code="acs-override",
             detail=f"{decision.name}: isolated by pcie_acs_override alone; the guest may reach other devices' memory",
+        )
+
+
+def _usb_risks(decision: Decision, name: UsbName, question: Question) -> Iterator[Warned]:
+    for what in usb_device.given_up(usb_device.handed_over(name, question), name, question):
+        yield Warned(
+            code="allowed-risk",
+            detail=f"{decision.name}: {what}; it goes while the VM runs, as the profile names its port",
         )
 
 

@@ -15,7 +15,7 @@ SCHEMA: Final = 1
 
 @unique
 class Kind(StrEnum):
-    """A kind of thing a VM has, in the order plans list them."""
+    """A kind of thing a VM has, in the order plans list them: one of each, of USB devices any number."""
 
     CPU = "cpu"
     FIRMWARE = "firmware"
@@ -24,6 +24,7 @@ class Kind(StrEnum):
     DISK = "disk"
     AUDIO = "audio"
     USB = "usb"
+    USB_DEVICE = "usb-device"
     INPUT = "input"
     TPM = "tpm"
     DISPLAY = "display"
@@ -59,7 +60,10 @@ STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.TPM: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
     Kind.DISPLAY: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
 }
-"""Which strategies each kind knows, best hardware access first. A profile may order them otherwise."""
+"""Which strategies each kind with a ladder knows, best hardware access first. A profile may order them otherwise.
+
+USB devices have none: what a profile names is handed over or left out.
+"""
 
 
 @unique
@@ -97,6 +101,13 @@ class Reason(StrEnum):
     HOST_INPUT = "host-input"
     HOST_INPUT_UNKNOWN = "host-input-unknown"
     IS_PHYSICAL_FUNCTION = "is-physical-function"
+    # USB devices
+    USB_UNKNOWN = "usb-unknown"
+    NOT_PLUGGED_IN = "not-plugged-in"
+    SEVERAL_MATCH = "several-match"
+    IS_HUB = "is-hub"
+    NO_USB_CONTROLLER = "no-usb-controller"
+    ONLY_KEYBOARD = "only-keyboard"
     # SR-IOV
     NO_SRIOV = "no-sriov"
     NO_VF_CREATED = "no-vf-created"
@@ -122,7 +133,8 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """What one device of the VM becomes.
 
-    ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it.
+    ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
+    USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host.
     """
 
@@ -167,8 +179,12 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[Warned, ...]
 
     def of(self, kind: Kind) -> Decision:
-        """The (first) decision of a kind; every plan has one for each."""
+        """The (first) decision of a kind; every plan has one for each that has a ladder."""
         return next(d for d in self.decisions if d.kind is kind)
+
+    def all_of(self, kind: Kind) -> tuple[Decision, ...]:
+        """Every decision of a kind, in the order they were asked for; of USB devices there may be none."""
+        return tuple(d for d in self.decisions if d.kind is kind)
 
 
 def encode(plan: Plan) -> bytes:

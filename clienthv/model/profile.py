@@ -276,13 +276,13 @@ def _choices_at(path: str) -> list[str]:
     if path.endswith(".model"):
         return list(CPU_MODELS)
     parts = path.split(".")
-    if len(parts) > 1 and parts[1] in set(Kind):
+    if len(parts) > 1 and parts[1] in set(STRATEGIES):
         return [s.value for s in STRATEGIES[Kind(parts[1])]]
     return [s.value for s in Strategy]
 
 
 def _check_ladders(profile: Profile, source: ProfileText) -> None:
-    for kind in Kind:
+    for kind in STRATEGIES:
         device = profile.device(kind)
         known = STRATEGIES[kind]
         for strategy in device.prefer or ():
@@ -306,7 +306,7 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
 
 def _check_usb(profile: Profile, source: ProfileText) -> None:
     """Single USB devices belong to usb alone, and each is named once."""
-    for kind in Kind:
+    for kind in STRATEGIES:
         names = [UsbName.parse(text) for text in profile.device(kind).devices]
         if names and kind is not Kind.USB:
             msg = f"{source.origin}: devices.{kind}.devices: single USB devices are handed over by devices.usb alone"
@@ -322,7 +322,7 @@ def _check_usb(profile: Profile, source: ProfileText) -> None:
 
 def _check_allowed(profile: Profile, source: ProfileText) -> None:
     """A refusal is lifted for a named device alone; the name may come from another link of the chain."""
-    for kind in Kind:
+    for kind in STRATEGIES:
         device = profile.device(kind)
         if device.allow and not device.select:
             msg = f"{source.origin}: devices.{kind}.allow needs devices.{kind}.select with the exact address"

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from clienthv.model.host import Host
-from clienthv.model.plan import STRATEGIES, Kind, Plan
+from clienthv.model.plan import STRATEGIES, Plan
 from clienthv.model.profile import PROFILE_NAME, Profile
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
@@ -38,7 +38,7 @@ def _as_written(made: dict[str, Any]) -> None:
         "description": "the profile whose values this one starts from",
     }
     device = definitions.pop("Device")
-    for kind in Kind:
+    for kind in STRATEGIES:
         own = msgspec.json.decode(msgspec.json.encode(device))
         ladder = next(v for v in own["properties"]["prefer"]["anyOf"] if v.get("type") == "array")
         ladder["items"] = {"enum": [s.value for s in STRATEGIES[kind]]}

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
 
 from clienthv.model.plan import Plan
+
+_FIRST = re.compile(r"(?<![0-9])0$")  # most kinds have one device, which needs no number
 
 
 def facts(name: str, state: str, why: str, plan: Plan | None, problem: str | None) -> dict[str, Any]:
@@ -39,5 +42,5 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         of = row["profile"] or row["problem"] or "not made by clienthv"
         yield f"{row['name']:<{width}}  {state:<12}  {of}"
         if row["strategies"]:
-            devices = ", ".join(f"{name.rstrip('0')} {strategy}" for name, strategy in row["strategies"].items())
+            devices = ", ".join(f"{_FIRST.sub('', name)} {strategy}" for name, strategy in row["strategies"].items())
             yield f"{'':<{width}}  {devices}"

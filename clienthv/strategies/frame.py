@@ -21,6 +21,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     profile: Profile
     usb: Strategy | None = None
     """What the VM's USB became, for the kinds that are decided after it."""
+    moving: frozenset[str] = frozenset()
+    """The PCI functions that move into the guest, for the kinds that are decided after them."""
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:

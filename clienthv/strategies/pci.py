@@ -17,7 +17,7 @@ _CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
 _HDMI_AUDIO: Final = "0403"
 _USB_CONTROLLER: Final = "0c03"
 
-_ROLE_REASONS: Final = {
+ROLE_REASONS: Final = {
     RoleName.BOOT_DISPLAY: (Reason.BOOT_DISPLAY, "drives the host's boot display"),
     RoleName.CONNECTED_DISPLAY: (Reason.CONNECTED_DISPLAY, "has the only connected screen"),
     RoleName.MOUNTED_DISK: (Reason.MOUNTED_DISK, "carries disks the host has mounted"),
@@ -26,7 +26,7 @@ _ROLE_REASONS: Final = {
     RoleName.INPUT: (Reason.HOST_INPUT, "carries the host's keyboard or mouse"),
 }
 
-_UNREAD: Final = {
+UNREAD: Final = {
     RoleName.BOOT_DISPLAY: (Reason.BOOT_DISPLAY_UNKNOWN, "whether it drives the boot display"),
     RoleName.MOUNTED_DISK: (Reason.MOUNTED_DISK_UNKNOWN, "whether the host has disks on it mounted"),
     RoleName.NETWORK: (Reason.NETWORK_UNKNOWN, "whether the host's network runs over it"),
@@ -243,7 +243,7 @@ def _host_needs(option: Option, function: PciFunction, question: Question, kind:
             continue
         if role is RoleName.CONNECTED_DISPLAY and (boot.drives or _another_screen(question, option)):
             continue
-        reason, what = _ROLE_REASONS[role]
+        reason, what = ROLE_REASONS[role]
         yield reject(
             option,
             reason,
@@ -253,7 +253,7 @@ def _host_needs(option: Option, function: PciFunction, question: Question, kind:
     for role in _unread_roles(function, question, boot):
         if named and role in wanted.allow:
             continue
-        reason, what = _UNREAD[role]
+        reason, what = UNREAD[role]
         yield reject(
             option,
             reason,
@@ -280,7 +280,7 @@ def _unread_roles(function: PciFunction, question: Question, boot: screens.BootD
     if function.driver == "":
         return ()
     if not function.base_class:
-        return tuple(role for role in _UNREAD if not host.read(role))
+        return tuple(role for role in UNREAD if not host.read(role))
     by_class = {
         "01": (RoleName.MOUNTED_DISK,),
         "02": (RoleName.NETWORK,),

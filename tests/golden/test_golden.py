@@ -13,7 +13,7 @@ from clienthv import planner, profiles, render
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
 from clienthv.model import schemas
-from clienthv.model.plan import Kind, Reason, Strategy
+from clienthv.model.plan import STRATEGIES, Reason, Strategy
 from clienthv.model.vm import Options, Vm
 
 HERE = Path(__file__).resolve().parent
@@ -21,6 +21,11 @@ REPOSITORY = HERE.parent.parent
 HOSTS = sorted((REPOSITORY / "tests" / "hosts").glob("*.json"), key=lambda p: p.stem)
 SCHEMAS = REPOSITORY / "docs" / "schemas"
 PROFILES = ("performance", "balanced")
+OF_NAMED_USB = {
+    Reason.USB_UNKNOWN, Reason.NOT_PLUGGED_IN, Reason.SEVERAL_MATCH, Reason.IS_HUB, Reason.NO_USB_CONTROLLER,
+    Reason.ONLY_KEYBOARD,
+}  # fmt: skip
+"""What only a profile that names USB devices can meet; the shipped ones name nothing of anybody's."""
 
 Golden = Callable[[Path, bytes], None]
 
@@ -81,5 +86,5 @@ def test_the_recorded_pcs_exercise_most_of_the_vocabulary() -> None:
     decisions = [d for plan in all_plans() for d in plan.decisions]
     strategies = {d.strategy for d in decisions} | {r.strategy for d in decisions for r in d.rejected}
     assert {s for s in Strategy if s is not Strategy.UEFI_SECURE_BOOT} - strategies == {Strategy.OMIT, Strategy.BIOS}
-    assert {d.kind for d in decisions} == set(Kind)
-    assert len({r.reason for d in decisions for r in d.rejected}) >= len(Reason) // 2
+    assert {d.kind for d in decisions} == set(STRATEGIES)
+    assert len({r.reason for d in decisions for r in d.rejected}) >= len(set(Reason) - OF_NAMED_USB) // 2

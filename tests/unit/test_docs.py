@@ -17,7 +17,7 @@ from clienthv.cli import cli
 from clienthv.errors import FAMILIES
 from clienthv.model import profile
 from clienthv.model.host import RoleName
-from clienthv.model.plan import STRATEGIES, Kind, Reason
+from clienthv.model.plan import STRATEGIES, Reason
 from clienthv.model.usb import UsbDevice
 from clienthv.render import NAMESPACE, View
 
@@ -86,7 +86,7 @@ def test_every_profile_key_is_described() -> None:
 def test_every_ladder_is_described_as_it_is() -> None:
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section(page("profile.md"), "### Ladders"), re.MULTILINE)
     described = {kind: tuple(re.findall(r"`([^`]+)`", cell) for cell in cells) for kind, *cells in found}
-    assert described == {k.value: (list(STRATEGIES[k]), list(profile.DEFAULT_LADDERS[k])) for k in Kind}
+    assert described == {k.value: (list(STRATEGIES[k]), list(profile.DEFAULT_LADDERS[k])) for k in STRATEGIES}
 
 
 def test_every_template_block_and_field_is_described() -> None:

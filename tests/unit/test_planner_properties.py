@@ -221,7 +221,7 @@ def profile_text(choose: Choices, pc: Host, *, allow: bool) -> str:
     drivers = choose.of([["virtio", "nvidia", "amd", "intel"]] * 3 + [["virtio"], []])
     lines = [f"[guest]\ndrivers = {json.dumps(drivers)}"]
     lines.append(choose.of(["", '[size]\nvcpus = 8\nvcpus_min = 1\nmemory = "8 GiB"\nmemory_min = "64 MiB"']))
-    for kind in Kind:
+    for kind in STRATEGIES:
         lines.append(f"[devices.{kind}]\nprefer = {json.dumps(ladder(choose, kind))}")
         if kind not in NAMED or not choose.once_in(2):
             continue
@@ -309,7 +309,7 @@ def rung(plan: Plan, profile: Profile, kind: Kind) -> int:
 def test_every_pc_and_profile_give_a_plan_or_an_error_with_a_hint(case: Case) -> None:
     plan = tried(case.host, case.profile)
     if isinstance(plan, Plan):
-        assert [d.kind for d in plan.decisions] == list(Kind)
+        assert [d.kind for d in plan.decisions] == list(STRATEGIES)
 
 
 @EVERY_RECORDED
@@ -561,7 +561,7 @@ def test_turning_the_iommu_off_never_moves_a_decision_up_its_ladder(case: Case) 
     assume(isinstance(after, Plan))
     assert isinstance(after, Plan)
     assert isinstance(before, Plan), "there was no plan with the IOMMU on"
-    for kind in Kind:
+    for kind in STRATEGIES:
         assert rung(after, case.profile, kind) >= rung(before, case.profile, kind)
 
 

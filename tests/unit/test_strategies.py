@@ -766,7 +766,7 @@ def test_a_tpm_that_nobody_looked_for_is_not_planned_on() -> None:
     assert "clienthv inspect --save" in (objection.fix or "")
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", STRATEGIES)
 def test_what_libvirt_offers_is_assumed_where_the_document_does_not_say(kind: Kind) -> None:
     host = pc(but(SCREEN, render_node="renderD128"), stack=None)
     virtual = [s for s in STRATEGIES[kind] if s not in {S.PASSTHROUGH, S.VF}]
