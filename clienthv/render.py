@@ -16,6 +16,7 @@ from clienthv.model import plan as plan_model
 from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.plan import Decision, Kind, Strategy
+from clienthv.model.usb import UsbName
 from clienthv.model.values import PciAddress
 from clienthv.model.vm import Vm
 
@@ -54,6 +55,15 @@ class InputView(msgspec.Struct, frozen=True):
     bus: str
 
 
+class UsbView(msgspec.Struct, frozen=True):
+    """A USB device of the host: its ids as libvirt wants them, bus and device number where its port is named."""
+
+    vendor: str
+    product: str
+    bus: str = ""
+    device: str = ""
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """All that the templates see. Text that is "" and views that are None are left out of the domain."""
 
@@ -88,6 +98,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     sound: str
     audio_backend: str
     usb: str
+    usb_devices: tuple[UsbView, ...]
     inputs: tuple[InputView, ...]
     tpm: str
     tpm_emulated: bool
@@ -152,6 +163,7 @@ def view(vm: Vm, host: Host) -> View:
         sound=_sound(plan.of(Kind.AUDIO)),
         audio_backend="spice" if spice else "none",
         usb=plan.of(Kind.USB).model if plan.of(Kind.USB).strategy is Strategy.EMULATED else "none",
+        usb_devices=_usb_devices(plan, host),
         inputs=_inputs(plan.of(Kind.INPUT)),
         tpm=tpm.model,
         tpm_emulated=tpm.strategy is Strategy.EMULATED,
@@ -182,6 +194,24 @@ def _host_devices(plan: plan_model.Plan) -> tuple[PciView, ...]:
         for a in d.functions
     }
     return tuple(_pci(a, boots=boots) for a, boots in sorted(addresses.items()))
+
+
+def _usb_devices(plan: plan_model.Plan, host: Host) -> tuple[UsbView, ...]:
+    """Every single USB device that is handed over; those that go with their controller are host devices already.
+
+    libvirt finds a device by its ids and refuses to choose between alike ones, or by ids and numbers (libvirt,
+    src/hypervisor/virhostdev.c, virHostdevFindUSBDevice). It does not know ports.
+    """
+    taken = [d.device for d in plan.all_of(Kind.USB_DEVICE) if d.device is not None and not d.functions]
+    return tuple(_usb(UsbName.parse(text), host) for text in taken)
+
+
+def _usb(name: UsbName, host: Host) -> UsbView:
+    view = UsbView(f"0x{name.vendor_id}", f"0x{name.product_id}")
+    if name.port is None:
+        return view
+    device = host.usb_by_port[name.port]
+    return msgspec.structs.replace(view, bus=str(device.busnum), device=str(device.devnum))
 
 
 def _pci(address: str, *, boots: bool = False) -> PciView:

@@ -80,6 +80,8 @@ _KNOWN: Final[tuple[tuple[str, type[ClienthvError], str], ...]] = (
     ("Cannot allocate memory", HostError, "close programs, or lower size.memory in the profile"),
     ("Unable to find 'efi' firmware", HostError, "install ovmf (edk2-ovmf)"),
     ("swtpm", HostError, 'swtpm\'s log is in /var/log/swtpm; or leave the TPM out: [devices.tpm] prefer = ["omit"]'),
+    ("Did not find USB device", HostError, "plug it in, or clienthv up NAME again: it plans for what is there"),
+    ("Multiple USB devices for", HostError, 'name the port of the one that is meant: devices = ["IDS@PORT"]'),
     ("is in use by driver", HostError, "another VM has the device: stop it, or select another in the profile"),
     ("Failed to parse user", HostError, "install libvirt-daemon-system: it makes the account that QEMU runs as"),
     ("KVM is not available", HostError, "clienthv inspect shows the state of KVM and why"),

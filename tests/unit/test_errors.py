@@ -8,6 +8,7 @@ import pytest
 
 from clienthv import errors
 from clienthv.errors import FAMILIES, ClienthvError
+from clienthv.hypervisor.binding import translate
 
 
 def test_no_two_families_share_an_exit_code() -> None:
@@ -43,6 +44,29 @@ def test_an_error_keeps_its_message_hint_and_detail() -> None:
     assert (str(error), error.message, error.hint, error.detail) == (
         "no room", "no room", "delete something", "ENOSPC",
     )  # fmt: skip
+
+
+class Refusal:
+    """An error as libvirt's binding gives it."""
+
+    def __init__(self, text: str) -> None:
+        self.get_error_code = lambda: 1
+        self.get_error_message = lambda: text
+
+
+@pytest.mark.parametrize(
+    ("text", "next_step"),
+    [
+        ("internal error: Did not find USB device 046d:c52b", "plug it in"),
+        ("internal error: Did not find USB device 046d:c52b bus:1 device:4", "plug it in"),
+        ("operation failed: Multiple USB devices for 46d:c52b, use <address> to specify one", "name the port"),
+    ],
+)
+def test_a_usb_device_that_libvirt_cannot_find_is_told_with_the_next_step(text: str, next_step: str) -> None:
+    error = translate(Refusal(text), "start VM desk")
+    assert isinstance(error, errors.HostError)
+    assert "start VM desk" in error.message
+    assert next_step in (error.hint or "")
 
 
 def test_a_unit_test_cannot_start_a_process() -> None:

@@ -19,6 +19,7 @@ from clienthv.lifecycle import remembered
 from clienthv.model.host import DomainCapabilities, Host, Iommu, Kvm, PciFunction, RoleName, SrIov, Stack
 from clienthv.model.plan import Kind, Strategy
 from clienthv.model.profile import ProfileText, parse
+from clienthv.model.usb import UsbDevice
 from clienthv.model.vm import Options, Seen, Vm
 
 S = Strategy
@@ -123,7 +124,7 @@ def test_every_block_that_the_domain_promises_can_be_replaced() -> None:
     source = (PACKAGED / "domain.xml.j2").read_text()
     blocks = {n.name for n in Environment(autoescape=True).parse(source).find_all(nodes.Block)}
     assert {"basic", "metadata", "memory", "cpu", "os", "features", "clock", "power", "devices"} <= blocks
-    assert {"disks", "host_devices", "nic", "display", "audio", "usb", "tpm"} <= blocks
+    assert {"disks", "host_devices", "nic", "display", "audio", "usb", "usb_devices", "tpm"} <= blocks
 
 
 # --- a user's own templates
@@ -531,6 +532,80 @@ def test_a_domain_without_usb_has_no_usb_pointer(usb: tuple[Strategy | str, ...]
     devices = domain(made(host, usb=usb, input=(S.EMULATED,)), host).find("devices")
     assert [c.get("model") for c in devices.findall("controller[@type='usb']")] == ["none"]
     assert "usb" not in [i.get("bus") for i in devices.findall("input")]
+
+
+# --- single USB devices
+
+CAMERA = UsbDevice(
+    port="1-4", busnum=1, devnum=12, vendor_id="046d", product_id="0825", vendor="Logitech, Inc.", product="Webcam",
+    device_class="ef", interface_classes=("0e0100",), controller=USB.address, block_devices=(), network_interfaces=(),
+)  # fmt: skip
+STICK = msgspec.structs.replace(CAMERA, port="2-1.3", busnum=2, devnum=7, vendor_id="0781", product_id="5567")
+
+
+def with_usb(host: Host, *names: str, usb: str = "") -> Vm:
+    text = ProfileText("test", "test.toml", f"[devices.usb]\n{usb}\ndevices = {json.dumps(names)}")
+    return Vm(name="desktop", plan=planner.plan(host, parse((text,))), profile=(text,))
+
+
+def usb_hostdevs(vm: Vm, host: Host) -> list[Any]:
+    return list(domain(vm, host).findall("devices/hostdev[@type='usb']"))
+
+
+def test_a_usb_device_is_a_host_device_that_libvirt_finds_by_its_ids() -> None:
+    host = pc(SCREEN, USB, usb=(CAMERA, STICK))
+    (hostdev,) = usb_hostdevs(with_usb(host, "046d:0825"), host)
+    assert (hostdev.get("mode"), hostdev.get("managed")) == ("subsystem", "yes")
+    assert (hostdev.find("source/vendor").get("id"), hostdev.find("source/product").get("id")) == ("0x046d", "0x0825")
+    assert hostdev.find("source/address") is None
+
+
+def test_a_usb_device_on_a_named_port_has_the_numbers_of_that_port() -> None:
+    twin = msgspec.structs.replace(STICK, port="2-1.4", devnum=9)
+    host = pc(SCREEN, USB, usb=(STICK, twin))
+    vm = with_usb(host, "0781:5567@2-1.4", "0781:5567@2-1.3")
+    found = [dict(h.find("source/address").attrib) for h in usb_hostdevs(vm, host)]
+    assert found == [{"bus": "2", "device": "9"}, {"bus": "2", "device": "7"}]
+
+
+def test_a_missing_usb_device_fails_a_start_and_does_not_keep_a_saved_guest_from_coming_back() -> None:
+    host = pc(SCREEN, USB, usb=(CAMERA,))
+    (hostdev,) = usb_hostdevs(with_usb(host, "046d:0825"), host)
+    assert hostdev.find("source").get("startupPolicy") == "requisite"
+
+
+def test_a_usb_device_that_is_left_out_is_not_in_the_domain() -> None:
+    host = pc(SCREEN, USB, usb=(CAMERA,))
+    assert usb_hostdevs(with_usb(host, "dead:beef", "046d:0825@1-9"), host) == []
+
+
+def test_a_usb_device_that_goes_with_its_controller_is_not_handed_over_twice() -> None:
+    host = pc(SCREEN, USB, usb=(CAMERA,))
+    vm = with_usb(host, "046d:0825@1-4", usb=f'prefer = ["passthrough"]\nselect = ["{USB.address}"]')
+    root = domain(vm, host)
+    assert [h.get("type") for h in root.findall("devices/hostdev")] == ["pci"]
+    assert addresses(root.findall("devices/hostdev")) == [USB.address]
+
+
+@pytest.mark.parametrize(("names", "ports"), [((), None), (("046d:0825",), "15"), (("dead:beef",), None)])
+def test_a_controller_with_usb_devices_has_all_ports_so_that_no_slow_hub_is_put_between(
+    names: tuple[str, ...], ports: str | None
+) -> None:
+    host = pc(SCREEN, USB, usb=(CAMERA,))
+    (controller,) = domain(with_usb(host, *names), host).findall("devices/controller[@type='usb']")
+    assert (controller.get("model"), controller.get("ports")) == ("qemu-xhci", ports)
+
+
+@pytest.mark.parametrize(
+    "name", ["</source><x/>", "]]>", "\x00\x1b[2J\n\r\t", '"><hostdev/>', "{{ vm.uuid }}", "\ufffe\uffff"], ids=ascii
+)
+def test_what_a_usb_device_calls_itself_cannot_leave_the_plan(name: str) -> None:
+    host = pc(SCREEN, USB, usb=(msgspec.structs.replace(CAMERA, vendor=name, product=name),))
+    vm = with_usb(host, "046d:0825@1-4")
+    assert len(usb_hostdevs(vm, host)) == 1
+    known = remembered.read(render.render(vm, host), vm.name)
+    assert known is not None
+    assert known.plan == vm.plan
 
 
 def test_a_command_line_without_a_kernel_is_left_out() -> None:
