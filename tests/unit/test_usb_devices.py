@@ -235,6 +235,15 @@ def test_a_disk_that_may_be_mounted_stays_whatever_it_is_called(name: str) -> No
     assert refused(pc(STICK, roles_read=()), name).reason is R.MOUNTED_DISK_UNKNOWN
 
 
+def test_what_is_not_recorded_of_a_device_could_be_a_disk() -> None:
+    assert refused(pc(but(STICK, block_devices=None), roles_read=()), "0781:5567").reason is R.MOUNTED_DISK_UNKNOWN
+
+
+def test_a_use_that_was_seen_is_not_called_unknown_too() -> None:
+    seen = but(STICK, roles=using(RoleName.MOUNTED_DISK))
+    assert refused(pc(seen, roles_read=()), "0781:5567").reason is R.MOUNTED_DISK
+
+
 def test_a_disk_that_nobody_mounted_goes() -> None:
     taken(pc(STICK), "0781:5567")
 
