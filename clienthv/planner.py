@@ -10,13 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from clienthv.errors import HostError, PlanError
-from clienthv.model import values
+from clienthv.errors import PlanError
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Option, Question, pci, usb_device
+from clienthv.strategies import RULES, Option, Question, pci, size, usb_device
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
@@ -28,7 +27,7 @@ def plan(host: Host, profile: Profile) -> Plan:
     Raises HostError when the host is too small for the profile, PlanError when a ladder has no rung left.
     """
     question = Question(host, profile)
-    vcpus, memory_mib = _size(host, profile)
+    vcpus, memory_mib = size.vcpus(host, profile), size.memory_mib(host, profile)
     climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
@@ -158,33 +157,6 @@ def _torn_group(option: Option, moving: set[str], host: Host) -> Rejected | None
     )
 
 
-def _size(host: Host, profile: Profile) -> tuple[int, int]:
-    """VCPUs and memory in MiB: what the profile wants, or less, down to its minimum. Raises HostError."""
-    size = profile.size
-    offered = host.stack.capabilities.max_vcpus if host.stack is not None and host.stack.capabilities else None
-    limit = min(host.cpu.threads or size.vcpus, offered or size.vcpus)
-    vcpus = min(size.vcpus, limit)
-    if vcpus < (size.vcpus_min or size.vcpus):
-        least_vcpus = size.vcpus_min or size.vcpus
-        msg = f"{host.name} has {limit} CPU threads to give; profile {profile.name} needs {least_vcpus}"
-        raise HostError(msg, hint="lower size.vcpus, or give size.vcpus_min, in the profile")
-    want = values.parse_mib(size.memory)
-    least = values.parse_mib(size.memory_min or size.memory)
-    memory = host.memory
-    budget = (
-        memory.available_mib if memory.available_mib is not None else memory.total_mib and memory.total_mib * 3 // 4
-    )
-    if budget is None or want <= budget:
-        return vcpus, want
-    if budget < least:
-        msg = (
-            f"{host.name} has {values.format_mib(budget)} of memory to give; "
-            f"profile {profile.name} needs {values.format_mib(least)}"
-        )
-        raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
-    return vcpus, max(budget // 256 * 256, least)
-
-
 def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
     """Each function that changes its driver while the VM runs, once."""
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
@@ -216,13 +188,8 @@ def _usb_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostCh
 
 
 def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, memory_mib: int) -> Iterator[Warned]:
-    host, profile = question.host, question.profile
-    if vcpus < profile.size.vcpus or memory_mib < values.parse_mib(profile.size.memory):
-        yield Warned(
-            code="shrunk-to-fit",
-            detail=f"{profile.size.vcpus} vCPUs and {profile.size.memory} were wanted; this PC has room for "
-            f"{vcpus} and {values.format_mib(memory_mib)}",
-        )
+    host = question.host
+    yield from size.warnings(host, question.profile, vcpus, memory_mib)
     if host.stack is None or host.stack.capabilities is None:
         why = host.stack.problem if host.stack is not None else None
         yield Warned(

@@ -34,7 +34,7 @@ from clienthv.model.host import (
 )
 from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
-from clienthv.model.values import PciAddress
+from clienthv.model.values import PciAddress, parse_mib
 from clienthv.model.vm import Options, Vm
 
 RECORDED = {
@@ -582,6 +582,17 @@ def test_a_plan_is_never_larger_than_the_pc_or_the_wish(case: Case) -> None:
     assert not case.host.cpu.threads or plan.vcpus <= case.host.cpu.threads
     available = case.host.memory.available_mib
     assert available is None or plan.memory_mib <= available
+
+
+@settings(max_examples=120)
+@given(cases())
+def test_a_plan_that_leaves_the_host_little_memory_says_so_and_could_not_be_smaller(case: Case) -> None:
+    plan = planned(case)
+    available, least = case.host.memory.available_mib, case.profile.size.memory_min or case.profile.size.memory
+    little = available is not None and available - plan.memory_mib < 512
+    assert not little or plan.memory_mib == parse_mib(least)
+    if available is not None:
+        assert little == ("little-memory-left" in {w.code for w in plan.warnings})
 
 
 # --- documents

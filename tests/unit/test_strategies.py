@@ -10,6 +10,7 @@ import pytest
 
 from clienthv import planner
 from clienthv.errors import HostError, PlanError
+from clienthv.model import values
 from clienthv.model.host import (
     Cpu,
     DomainCapabilities,
@@ -813,6 +814,45 @@ def test_a_pc_with_too_little_memory_is_refused_with_both_numbers() -> None:
 def test_a_pc_with_the_least_memory_asked_for_is_big_enough(available: int, least: str) -> None:
     plan = sized(pc(memory=Memory(available_mib=available)), memory="8 GiB", memory_min=least)
     assert plan.memory_mib <= available
+
+
+SHRINKS: dict[str, Any] = {"memory": "8 GiB", "memory_min": "1 GiB"}
+
+
+@pytest.mark.parametrize(
+    ("memory", "wanted", "given"),
+    [
+        (Memory(total_mib=2710, available_mib=2452), SHRINKS, 1792),
+        (Memory(available_mib=8192 + 512), SHRINKS, 8192),
+        (Memory(available_mib=8192 + 511), SHRINKS, 7936),
+        (Memory(available_mib=1024 + 512), SHRINKS, 1024),
+        (Memory(total_mib=4096), SHRINKS, 2560),
+        (Memory(available_mib=1100 + 512), {"memory": "8 GiB", "memory_min": "1100 MiB"}, 1100),
+        (Memory(available_mib=4096 + 512), {"memory": "4 GiB"}, 4096),
+    ],
+)
+def test_the_host_and_qemu_keep_512_mib_of_what_is_available(memory: Memory, wanted: Any, given: int) -> None:
+    plan = sized(pc(memory=memory), **wanted)
+    assert plan.memory_mib == given
+    assert "little-memory-left" not in {w.code for w in plan.warnings}
+
+
+@pytest.mark.parametrize(
+    ("available", "wanted", "given", "left"),
+    [
+        (1300, SHRINKS, 1024, 276),
+        (1024 + 511, SHRINKS, 1024, 511),
+        (1024, SHRINKS, 1024, 0),
+        (4096 + 100, {"memory": "4 GiB"}, 4096, 100),
+    ],
+)
+def test_a_vm_that_can_shrink_no_further_is_planned_with_a_warning_and_the_figures(
+    available: int, wanted: Any, given: int, left: int
+) -> None:
+    plan = sized(pc(memory=Memory(available_mib=available)), **wanted)
+    assert plan.memory_mib == given
+    (warning,) = [w.detail for w in plan.warnings if w.code == "little-memory-left"]
+    assert all(figure in warning for figure in (values.format_mib(available), f"{left} MiB", "512 MiB"))
 
 
 def test_a_pc_whose_size_is_unknown_gets_what_the_profile_wants() -> None:

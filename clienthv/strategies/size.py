@@ -1,0 +1,85 @@
+"""How many processors and how much memory the VM gets: what the profile wants, or less on a small PC."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from clienthv.errors import HostError
+from clienthv.model import values
+from clienthv.model.host import Host
+from clienthv.model.plan import Warned
+from clienthv.model.profile import Profile
+
+RESERVE_MIB: Final = 512
+"""MiB of the available memory that stay with the host: for its own programs and for what QEMU needs beside the guest.
+
+No kernel interface tells how much that is, so this is what others keep: OpenStack Nova 512 MiB of a host
+(reserved_host_memory_mb, nova/conf/compute.py), oVirt 321 MiB of a host and 65 MiB for each VM (VDSM's
+host_mem_reserve, extra_mem_reserve and guest_ram_overhead), which is less. A guest with a handed-over device has all
+of its memory pinned (kernel, Documentation/driver-api/vfio.rst): the host can then neither swap it nor get it back by
+a balloon.
+"""
+
+_STEP_MIB: Final = 256
+
+
+def vcpus(host: Host, profile: Profile) -> int:
+    """How many virtual processors: as many as the profile wants and the PC has threads. Raises HostError."""
+    size = profile.size
+    offered = host.stack.capabilities.max_vcpus if host.stack is not None and host.stack.capabilities else None
+    limit = min(host.cpu.threads or size.vcpus, offered or size.vcpus)
+    least = size.vcpus_min or size.vcpus
+    if limit < least:
+        msg = f"{host.name} has {limit} CPU threads to give; profile {profile.name} needs {least}"
+        raise HostError(msg, hint="lower size.vcpus, or give size.vcpus_min, in the profile")
+    return min(size.vcpus, limit)
+
+
+def memory_mib(host: Host, profile: Profile) -> int:
+    """How many MiB of memory. Raises HostError.
+
+    A VM that may shrink leaves ``RESERVE_MIB`` to the host, unless its minimum does not.
+    """
+    want = values.parse_mib(profile.size.memory)
+    least = values.parse_mib(profile.size.memory_min or profile.size.memory)
+    available = _available_mib(host)
+    if available is None:
+        return want
+    if available < least:
+        msg = (
+            f"{host.name} has {values.format_mib(available)} of memory to give; "
+            f"profile {profile.name} needs {values.format_mib(least)}"
+        )
+        raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
+    room = available - RESERVE_MIB
+    return want if want <= room else max(room // _STEP_MIB * _STEP_MIB, least)
+
+
+def _available_mib(host: Host) -> int | None:
+    """MiB that can be had without swapping; where only all of the memory is known, three quarters of that.
+
+    Source: kernel, Documentation/filesystems/proc.rst, MemAvailable.
+    """
+    memory = host.memory
+    if memory.available_mib is not None:
+        return memory.available_mib
+    return memory.total_mib * 3 // 4 if memory.total_mib is not None else None
+
+
+def warnings(host: Host, profile: Profile, vcpus: int, memory_mib: int) -> Iterator[Warned]:
+    """What a user should know of the size that was chosen; ``memory_mib`` is in MiB."""
+    if vcpus < profile.size.vcpus or memory_mib < values.parse_mib(profile.size.memory):
+        yield Warned(
+            code="shrunk-to-fit",
+            detail=f"{profile.size.vcpus} vCPUs and {profile.size.memory} were wanted; this PC has room for "
+            f"{vcpus} and {values.format_mib(memory_mib)}",
+        )
+    available = _available_mib(host)
+    if available is not None and available - memory_mib < RESERVE_MIB:
+        yield Warned(
+            code="little-memory-left",
+            detail=f"the VM takes {values.format_mib(memory_mib)} of the {values.format_mib(available)} that there are "
+            f"to give; {values.format_mib(available - memory_mib)} are left for the host and for QEMU itself, "
+            f"which should have {values.format_mib(RESERVE_MIB)}",
+        )
