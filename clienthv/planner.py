@@ -15,7 +15,7 @@ from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Option, Question, pci, size, usb_device
+from clienthv.strategies import RULES, Option, Question, cautions, pci, size, usb_device
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
@@ -127,34 +127,11 @@ def _settle(climbs: list[_Climb], host: Host) -> None:
     while True:
         chosen = [c for c in climbs if c.here is not None and c.here.strategy in HOST_DEVICES]
         moving = {address for c in chosen if c.here is not None for address in c.here.functions}
-        torn = [(c, o) for c in chosen if c.here is not None and (o := _torn_group(c.here, moving, host))]
+        torn = [(c, o) for c in chosen if c.here is not None and (o := pci.torn_group(c.here, moving, host))]
         if not torn:
             return
         for climb, objection in torn:
             climb.step_down(objection)
-
-
-def _torn_group(option: Option, moving: set[str], host: Host) -> Rejected | None:
-    """An objection when a member of one of the option's groups would stay with the host, working.
-
-    Source: kernel, Documentation/driver-api/vfio.rst, "Groups, Devices, and IOMMUs".
-    """
-    groups = sorted({g for a in option.functions if (g := host.by_address[a].iommu_group) is not None})
-    staying = [
-        f for group in groups for f in host.by_group[group] if f.address not in moving and not pci.stays_harmlessly(f)
-    ]
-    if not staying:
-        return None
-    names = ", ".join(f"{f.address} {f.label} ({f.driver or 'driver not recorded'})" for f in staying[:4]) + (
-        f" and {len(staying) - 4} more" if len(staying) > 4 else ""
-    )
-    return Rejected(
-        strategy=option.strategy,
-        device=option.device,
-        reason=Reason.IOMMU_GROUP_STAYS,
-        detail=f"IOMMU group {', '.join(map(str, groups))} moves whole or not at all, and these stay: {names}",
-        fix="put the card into another slot, or select the whole group for this VM",
-    )
 
 
 def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
@@ -190,20 +167,10 @@ def _usb_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostCh
 def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, memory_mib: int) -> Iterator[Warned]:
     host = question.host
     yield from size.warnings(host, question.profile, vcpus, memory_mib)
-    if host.stack is None or host.stack.capabilities is None:
-        why = host.stack.problem if host.stack is not None else None
-        yield Warned(
-            code="stack-unknown",
-            detail=(f"{why}: " if why else "")
-            + "what libvirt and QEMU offer there is not known; planned for those that clienthv's set-up installs",
-        )
+    yield from cautions.stack_unknown(host)
     passed = [d for d in decisions if d.strategy in HOST_DEVICES and d.functions and d.kind is not Kind.USB_DEVICE]
-    if passed and host.iommu.interrupt_remapping is None:
-        yield Warned(
-            code="interrupt-remapping-unknown",
-            detail=f"{', '.join(d.name for d in passed)}: hangs on interrupt remapping, which the host document "
-            "does not mention; without it the kernel refuses VFIO",
-        )
+    if passed:
+        yield from cautions.interrupts_unknown(host, ", ".join(d.name for d in passed))
     cpu = next(d for d in decisions if d.kind is Kind.CPU)
     if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.kvm.usable is None:
         yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
@@ -218,7 +185,6 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
     """What a user should know of a device that moves although something speaks against it, or might."""
     host, wanted = question.host, question.profile.device(decision.kind)
     for address in decision.functions:
-        function = host.by_address[address]
         for role in wanted.allow if address in wanted.select else ():
             if (uses := _uses(role, address, question)) is not None:
                 yield Warned(
@@ -226,17 +192,8 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
                     detail=f"{decision.name}: the host {uses} {address} ({role}) and loses it "
                     "while the VM runs, as the profile allows",
                 )
-        if function.base_class == "0c03" and pci.belongs_to_gpu(host, function) and not host.read(RoleName.INPUT):
-            yield Warned(
-                code="usb-with-gpu",
-                detail=f"{decision.name}: the USB-C port of the graphics card ({address}) moves too; "
-                "have no keyboard of the host plugged into it",
-            )
-    if host.iommu.acs_override:
-        yield Warned(
-            code="acs-override",
-            detail=f"{decision.name}: isolated by pcie_acs_override alone; the guest may reach other devices' memory",
-        )
+        yield from cautions.usb_with_gpu(host, host.by_address[address], decision.name)
+    yield from cautions.acs_override(host, decision.name)
 
 
 def _usb_risks(decision: Decision, name: UsbName, question: Question) -> Iterator[Warned]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container, Iterable
 from typing import Final
 
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
@@ -95,6 +96,34 @@ def stays_harmlessly(function: PciFunction) -> bool:
         # Dummy host bridges and non-essential instrumentation have nothing that a driver would bind to.
         return function.base_class == _HOST_BRIDGE or function.base_class.startswith(_NON_ESSENTIAL)
     return function.driver == "" or function.driver in HELD_FOR_GUESTS
+
+
+def staying(functions: Iterable[str], moving: Container[str], host: Host) -> tuple[PciFunction, ...]:
+    """The members of these functions' IOMMU groups that do not move and would work on."""
+    groups = sorted({g for a in functions if (g := host.by_address[a].iommu_group) is not None})
+    return tuple(
+        f for group in groups for f in host.by_group[group] if f.address not in moving and not stays_harmlessly(f)
+    )
+
+
+def torn_group(option: Option, moving: Container[str], host: Host) -> Rejected | None:
+    """An objection when a member of one of the option's groups would stay with the host, working.
+
+    Source: kernel, Documentation/driver-api/vfio.rst, "Groups, Devices, and IOMMUs".
+    """
+    left = staying(option.functions, moving, host)
+    if not left:
+        return None
+    groups = sorted({g for a in option.functions if (g := host.by_address[a].iommu_group) is not None})
+    names = ", ".join(f"{f.address} {f.label} ({f.driver or 'driver not recorded'})" for f in left[:4]) + (
+        f" and {len(left) - 4} more" if len(left) > 4 else ""
+    )
+    return reject(
+        option,
+        Reason.IOMMU_GROUP_STAYS,
+        f"IOMMU group {', '.join(map(str, groups))} moves whole or not at all, and these stay: {names}",
+        "put the card into another slot, or select the whole group for this VM",
+    )
 
 
 def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
