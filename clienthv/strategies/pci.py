@@ -12,11 +12,13 @@ from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _HOST_BRIDGE: Final = "0600"
 _PCI_BRIDGES: Final = frozenset({"0604", "0609"})
+_RAID_CONTROLLER: Final = "0104"
 _NON_ESSENTIAL: Final = "13"
 _MAX_DOMAIN: Final = 0xFFFF  # PCI has 16 bits; Linux numbers VMD's own domains from 0x10000
 _CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
 _HDMI_AUDIO: Final = "0403"
 _USB_CONTROLLER: Final = "0c03"
+_SERIAL_BUS: Final = "0c"
 
 ROLE_REASONS: Final = {
     RoleName.BOOT_DISPLAY: (Reason.BOOT_DISPLAY, "drives the host's boot display"),
@@ -32,6 +34,22 @@ UNREAD: Final = {
     RoleName.MOUNTED_DISK: (Reason.MOUNTED_DISK_UNKNOWN, "whether the host has disks on it mounted"),
     RoleName.NETWORK: (Reason.NETWORK_UNKNOWN, "whether the host's network runs over it"),
     RoleName.INPUT: (Reason.HOST_INPUT_UNKNOWN, "whether the host's keyboard hangs on it"),
+}
+
+# By PCI class (PCI Code and ID Assignment Specification). Touchpads hang on I2C controllers of classes 0c80 and 1180
+# or on the SMBus (0c05), eMMC and SD cards on 0805, disks on FireWire (0c00) and Fibre Channel (0c04) too.
+_COULD_CARRY: Final[dict[str, tuple[RoleName, ...]]] = {
+    "01": (RoleName.MOUNTED_DISK,),
+    "02": (RoleName.NETWORK,),
+    "0805": (RoleName.MOUNTED_DISK,),
+    "09": (RoleName.INPUT,),
+    "0c00": (RoleName.MOUNTED_DISK,),
+    _USB_CONTROLLER: (RoleName.INPUT, RoleName.MOUNTED_DISK),
+    "0c04": (RoleName.MOUNTED_DISK,),
+    "0c05": (RoleName.INPUT,),
+    "0c06": (RoleName.NETWORK,),
+    "0c80": (RoleName.INPUT,),
+    "1180": (RoleName.INPUT,),
 }
 
 
@@ -100,10 +118,21 @@ def stays_harmlessly(function: PciFunction) -> bool:
 
 def staying(functions: Iterable[str], moving: Container[str], host: Host) -> tuple[PciFunction, ...]:
     """The members of these functions' IOMMU groups that do not move and would work on."""
-    groups = sorted({g for a in functions if (g := host.by_address[a].iommu_group) is not None})
-    return tuple(
-        f for group in groups for f in host.by_group[group] if f.address not in moving and not stays_harmlessly(f)
-    )
+    going = [host.by_address[a] for a in functions]
+    groups = sorted({f.iommu_group for f in going if f.iommu_group is not None})
+    gone = {f.address for function in going for f in behind(function, host)}
+    members = [f for group in groups for f in host.by_group[group] if f.address not in gone]
+    return tuple(f for f in members if f.address not in moving and not stays_harmlessly(f))
+
+
+def behind(function: PciFunction, host: Host) -> tuple[PciFunction, ...]:
+    """The functions that the host loses with this one: those in the PCI domain that a VMD controller makes.
+
+    Source: kernel, drivers/pci/controller/vmd.c. Where their path is unknown, any RAID controller may be theirs.
+    """
+    made = [f for f in host.pci if f.place.domain > _MAX_DOMAIN and function.place.domain <= _MAX_DOMAIN]
+    could = function.base_class == _RAID_CONTROLLER
+    return tuple(f for f in made if (could if f.bridge_path is None else function.address in f.bridge_path))
 
 
 def torn_group(option: Option, moving: Container[str], host: Host) -> Rejected | None:
@@ -156,7 +185,8 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
                 f"{address} has {virtual} virtual function{'s' * (virtual > 1)}, which would vanish with it",
                 f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
             )
-        yield from _host_needs(option, function, question, kind)
+        for lost in (function, *behind(function, question.host)):
+            yield from _host_needs(option, lost, question, kind)
 
 
 def _virtual_functions(function: PciFunction, host: Host) -> int:
@@ -310,12 +340,7 @@ def _unread_roles(function: PciFunction, question: Question, boot: screens.BootD
         return ()
     if not function.base_class:
         return tuple(role for role in UNREAD if not host.read(role))
-    by_class = {
-        "01": (RoleName.MOUNTED_DISK,),
-        "02": (RoleName.NETWORK,),
-        _USB_CONTROLLER: (RoleName.INPUT, RoleName.MOUNTED_DISK),
-    }
-    if function.base_class == _USB_CONTROLLER and belongs_to_gpu(host, function):
+    if function.base_class[:2] == _SERIAL_BUS and belongs_to_gpu(host, function):
         return ()  # a graphics card's USB-C port: the plan warns instead
-    could = by_class.get(function.base_class, by_class.get(function.base_class[:2], ()))
+    could = _COULD_CARRY.get(function.base_class, _COULD_CARRY.get(function.base_class[:2], ()))
     return tuple(role for role in could if not host.read(role))

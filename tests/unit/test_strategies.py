@@ -402,6 +402,31 @@ def test_the_highest_domain_that_pci_has_is_not_taken_for_vmd() -> None:
     assert moved(pc(far), K.NIC) == (far.address,)
 
 
+VMD = PciFunction(address="0000:00:0e.0", class_code="010400", driver="vmd", iommu_group=7)
+BEHIND = but(NVME, address="10000:e1:00.0", iommu_group=7, bridge_path=(VMD.address, "10000:e0:06.0"))
+
+
+def with_mate(mate: PciFunction, **more: Any) -> Decision:
+    """What becomes of a network card when the profile names it and another function of its group."""
+    host = pc(but(NIC, iommu_group=7), mate, **more)
+    return decided(host, K.NIC, S.PASSTHROUGH, select=[NIC.address, mate.address])
+
+
+def test_what_sits_behind_a_vmd_controller_goes_with_it() -> None:
+    host = pc(but(NIC, iommu_group=7), VMD, BEHIND)
+    assert moved(host, K.NIC, select=[NIC.address, VMD.address]) == (VMD.address, NIC.address)
+
+
+@pytest.mark.parametrize("path", [BEHIND.bridge_path, None], ids=["path known", "path unknown"])
+def test_a_disk_behind_a_vmd_controller_keeps_the_controller(path: tuple[str, ...] | None) -> None:
+    disk = but(BEHIND, bridge_path=path)
+    host = pc(but(NIC, iommu_group=7), VMD, disk, roles=(role(RoleName.MOUNTED_DISK, disk, "/ is on it"),))
+    decision = decided(host, K.NIC, S.PASSTHROUGH, select=[NIC.address, VMD.address])
+    assert decision.strategy is S.OMIT
+    assert [r.reason for r in decision.rejected if r.device == NIC.address] == [R.MOUNTED_DISK]
+    assert "10000:e1:00.0 carries disks the host has mounted (/ is on it)" in decision.rejected[0].detail
+
+
 # --- what moves together
 
 
@@ -532,6 +557,27 @@ def test_a_use_that_nobody_looked_for_is_not_taken_for_none(kind: Kind, name: Ro
     assert function.address in objection.detail
     assert "clienthv inspect --save" in (objection.fix or "")
     assert decided(host, kind, S.PASSTHROUGH, **named(function, name)).strategy is S.PASSTHROUGH
+
+
+@pytest.mark.parametrize(
+    ("class_code", "name", "reason"),
+    [
+        ("080501", RoleName.MOUNTED_DISK, R.MOUNTED_DISK_UNKNOWN),
+        ("0c0400", RoleName.MOUNTED_DISK, R.MOUNTED_DISK_UNKNOWN),
+        ("0c0600", RoleName.NETWORK, R.NETWORK_UNKNOWN),
+        ("0c0500", RoleName.INPUT, R.HOST_INPUT_UNKNOWN),
+        ("0c8000", RoleName.INPUT, R.HOST_INPUT_UNKNOWN),
+        ("118000", RoleName.INPUT, R.HOST_INPUT_UNKNOWN),
+        ("090000", RoleName.INPUT, R.HOST_INPUT_UNKNOWN),
+    ],
+)
+def test_a_group_mate_of_any_class_that_could_serve_the_host_stays_until_somebody_looked(
+    class_code: str, name: RoleName, reason: Reason
+) -> None:
+    mate = PciFunction(address="0000:00:15.0", class_code=class_code, driver="some", iommu_group=7)
+    decision = with_mate(mate, roles_read=tuple(r for r in READ if r is not name))
+    assert {r.reason for r in decision.rejected if mate.address in r.detail} == {reason}
+    assert with_mate(mate).strategy is S.PASSTHROUGH
 
 
 def test_the_loss_of_a_use_that_nobody_looked_for_is_warned_of_when_it_is_allowed() -> None:
