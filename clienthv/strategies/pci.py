@@ -151,7 +151,8 @@ def torn_group(option: Option, moving: Container[str], host: Host) -> Rejected |
         option,
         Reason.IOMMU_GROUP_STAYS,
         f"IOMMU group {', '.join(map(str, groups))} moves whole or not at all, and these stay: {names}",
-        "put the card into another slot, or select the whole group for this VM",
+        "put the card into another slot"
+        + ("" if any(f.is_bridge for f in left) else ", or select the whole group for this VM"),
     )
 
 

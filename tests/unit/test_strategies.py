@@ -331,7 +331,9 @@ def test_a_group_member_that_is_idle_or_a_bridge_may_stay(mate: PciFunction) -> 
     ids=["driver unknown", "all unknown", "ISA bridge, driver unknown", "ISA bridge"],
 )
 def test_a_group_member_that_may_be_at_work_keeps_the_group(mate: PciFunction) -> None:
-    assert refused(pc(NIC, mate), K.NIC, S.PASSTHROUGH).reason is R.IOMMU_GROUP_STAYS
+    objection = refused(pc(NIC, mate), K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.IOMMU_GROUP_STAYS
+    assert ("select the whole group" in (objection.fix or "")) is not mate.is_bridge, "a bridge cannot be selected"
 
 
 def test_a_group_moves_when_the_profile_selects_all_of_it() -> None:
