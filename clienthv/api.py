@@ -1,9 +1,10 @@
-"""What the command line does, for other programs: inspect a PC, plan for it, render the VM.
+"""What the command line does, for other programs: inspect a PC, judge its devices, plan for it, render the VM.
 
 >>> from clienthv import api
 >>> host = api.load_host("somebody.json")
 >>> profile = api.load_profile("performance")
 >>> plan = api.plan(host, profile)
+>>> free = [d.address for d in api.devices(host).devices if d.verdict != "no"]
 >>> xml = api.render(plan, host, name="desktop")
 
 All raise ``clienthv.errors.ClienthvError`` and its families for what a user can mend.
@@ -16,11 +17,13 @@ from pathlib import Path
 from clienthv import planner, profiles
 from clienthv.errors import DocumentError
 from clienthv.model import host as host_model
+from clienthv.model.devices import Devices
 from clienthv.model.host import Host
 from clienthv.model.plan import Plan
 from clienthv.model.profile import Profile
+from clienthv.strategies import verdicts
 
-__all__ = ["inspect", "load_host", "load_profile", "plan", "render"]
+__all__ = ["devices", "inspect", "load_host", "load_profile", "plan", "render"]
 
 _MAX_BYTES = 64 << 20
 
@@ -50,6 +53,11 @@ def load_host(path: str | Path) -> Host:
 def load_profile(name_or_path: str) -> Profile:
     """A profile by name, or by the path of a TOML file. Raises ProfileError."""
     return profiles.load(name_or_path)[0]
+
+
+def devices(host: Host) -> Devices:
+    """Whether each PCI function of this host can be handed to a guest, with all that speaks against it. Pure."""
+    return verdicts.verdicts(host)
 
 
 def plan(host: Host, profile: Profile) -> Plan:

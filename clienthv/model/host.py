@@ -251,6 +251,15 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
         return dict(Counter(f.physfn for f in self.pci if f.physfn is not None))
 
     @cached_property
+    def bridges(self) -> frozenset[str]:
+        """The addresses of all bridges: base class 06, and what has a bus of its domain behind it (header type 1).
+
+        A VMD controller is none: what is behind it is in a domain of its own.
+        """
+        before = {a for f in self.pci for a in f.bridge_path or () if PciAddress.parse(a).domain == f.place.domain}
+        return frozenset(f.address for f in self.pci if f.is_bridge or f.address in before)
+
+    @cached_property
     def by_class(self) -> dict[str, tuple[PciFunction, ...]]:
         """The functions of each PCI base class (two digits), in address order."""
         return self._grouped(lambda f: f.base_class[:2])

@@ -7,17 +7,18 @@ from typing import Any, Final
 
 import msgspec
 
+from clienthv.model.devices import Devices
 from clienthv.model.host import Host
 from clienthv.model.plan import STRATEGIES, Plan
 from clienthv.model.profile import PROFILE_NAME, Profile
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
-DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"host": Host, "plan": Plan, "profile": Profile}
+DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {"host": Host, "plan": Plan, "profile": Profile, "devices": Devices}
 """The published documents by name."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a document: host, plan or profile."""
+    """The JSON Schema (2020-12) of a document: host, plan, profile or devices."""
     made: dict[str, Any] = msgspec.json.schema(DOCUMENTS[name])
     for definition in made["$defs"].values():
         if "description" in definition:  # a docstring, whose indentation depends on Python's version

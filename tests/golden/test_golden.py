@@ -9,12 +9,14 @@ import jsonschema
 import msgspec
 import pytest
 
-from clienthv import planner, profiles, render
+from clienthv import api, planner, profiles, render
+from clienthv.model import devices as devices_model
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
 from clienthv.model import schemas
 from clienthv.model.plan import STRATEGIES, Reason, Strategy
 from clienthv.model.vm import Options, Vm
+from clienthv.report import devices as report
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
@@ -55,6 +57,19 @@ def without_plan(xml: str) -> bytes:
     return (before + rest.partition("</metadata>")[2].lstrip("\n")).encode()
 
 
+DEVICES = ("desk-x570-3rdgen-rx580-gt710-b", "fa-desk-9950x3d-rtx4080-x870e", "partial-i350-8vf")
+
+
+@pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)
+def test_the_devices_of_a_recorded_pc_follow_the_published_schema_and_get_the_verdicts_that_were_kept(
+    path: Path, golden: Golden
+) -> None:
+    devices = api.devices(host_model.decode(path.read_bytes(), path.name))
+    jsonschema.validate(msgspec.json.decode(devices_model.encode(devices)), schemas.schema("devices"))
+    if path.stem in DEVICES:
+        golden(HERE / "devices" / f"{path.stem}.txt", "".join(f"{line}\n" for line in report.lines(devices)).encode())
+
+
 def test_libvirts_schema_is_installed_so_that_domains_are_really_checked() -> None:
     assert render.schema_path() is not None
 
@@ -62,6 +77,7 @@ def test_libvirts_schema_is_installed_so_that_domains_are_really_checked() -> No
 def test_no_golden_file_is_left_over_from_a_pc_that_is_gone() -> None:
     kept = {p.name.split(".")[0] for profile in PROFILES for p in (HERE / profile).iterdir()}
     assert kept == {p.stem for p in HOSTS}
+    assert {p.stem for p in (HERE / "devices").iterdir()} == set(DEVICES)
 
 
 @pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)

@@ -14,11 +14,12 @@ from hypothesis import Phase, assume, example, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from clienthv import planner, profiles, render
+from clienthv import api, planner, profiles, render
 from clienthv.errors import HostError, PlanError
 from clienthv.lifecycle import remembered
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
+from clienthv.model.devices import Device, Verdict
 from clienthv.model.host import (
     Cpu,
     DomainCapabilities,
@@ -593,6 +594,67 @@ def test_a_plan_that_leaves_the_host_little_memory_says_so_and_could_not_be_smal
     assert not little or plan.memory_mib == parse_mib(least)
     if available is not None:
         assert little == ("little-memory-left" in {w.code for w in plan.warnings})
+
+
+# --- verdicts
+
+
+def verdicts(host: Host) -> dict[str, Device]:
+    return {d.address: d for d in api.devices(host).devices}
+
+
+@EVERY_RECORDED
+def test_no_verdict_on_a_recorded_pc_is_no_for_what_a_plan_hands_over(case: Case) -> None:
+    judged = verdicts(case.host)
+    assert [a for a in moving(planner.plan(case.host, case.profile)) if judged[a].verdict is Verdict.NO] == []
+
+
+@settings(max_examples=120)
+@given(cases())
+def test_no_verdict_is_no_for_what_a_plan_hands_over_unnamed(case: Case) -> None:
+    plan, judged = tried(case.host, profiles.load("performance")[0]), verdicts(case.host)
+    assert [a for a in moving(plan) if judged[a].verdict is Verdict.NO] == []
+
+
+def naming(kind: Kind, *addresses: str) -> Profile:
+    ladder = [s for s in STRATEGIES[kind] if s in {*MOVES, Strategy.OMIT}]
+    lines = ['[guest]\ndrivers = ["virtio", "nvidia", "amd", "intel"]\n[size]\nvcpus = 1\nmemory = "64 MiB"']
+    lines.append(f"[devices.{kind}]\nprefer = {json.dumps(ladder)}\nselect = {json.dumps(addresses)}")
+    return parse((ProfileText("named", "named.toml", "\n".join(lines)),))
+
+
+def check_against_plans(pc: Host) -> None:
+    """A profile that names what a yes needs gets it, and one that names a no never does."""
+    for device in verdicts(pc).values():
+        if device.serves_as is None:
+            continue
+        together = [pc.by_address[a] for a in (device.address, *device.along)]
+        plan = tried(pc, naming(device.serves_as, *(f.address for f in together)))
+        if device.verdict is Verdict.NO:
+            assert device.address not in moving(plan)
+        elif isinstance(plan, Plan) and nameable(together):
+            assert device.address in moving(plan)
+
+
+def nameable(together: Sequence[PciFunction]) -> bool:
+    """Whether a profile can name all of these for one device, and a guest has a driver for it.
+
+    A virtual function takes nobody along in a plan, nor does a group's mate its card from another group.
+    """
+    first = together[0]
+    groups = {f.iommu_group for f in together if f.place.slot == first.place.slot}
+    known = all(f.vendor_id in {"10de", "1002", "8086"} for f in together if f.base_class.startswith("03"))
+    return known and (first.physfn is None or len(together) == 1) and {f.iommu_group for f in together} <= groups
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_plan_for_a_recorded_pc_does_with_a_named_device_what_its_verdict_says(name: str) -> None:
+    check_against_plans(RECORDED[name])
+
+
+@given(cases())
+def test_a_plan_does_with_a_named_device_what_its_verdict_says(case: Case) -> None:
+    check_against_plans(case.host)
 
 
 # --- documents
