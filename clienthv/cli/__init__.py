@@ -16,6 +16,7 @@ from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
     "inspect": "hosts",
+    "devices": "devices",
     "plan": "plans",
     "render": "plans",
     "profiles": "profiles",

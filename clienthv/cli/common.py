@@ -22,7 +22,7 @@ host_option = click.option(
     "--host",
     "host_file",
     metavar="FILE",
-    help="Plan for the PC of this host document (clienthv inspect --save) instead of this one.",
+    help="Take the PC of this host document (clienthv inspect --save) instead of this one.",
 )
 
 

@@ -109,6 +109,9 @@ def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: P
         (["plan", "<b>"], 5, ["cannot be a profile's name"]),
         (["plan", "--host", "/nonexistent.json"], 8, ["cannot read /nonexistent.json", "inspect --save"]),
         (["plan", "--host", "/etc"], 8, ["cannot read /etc"]),
+        (["devices", "--host", "/nonexistent.json"], 8, ["cannot read /nonexistent.json", "inspect --save"]),
+        (["devices", "0000:01:00.0"], 2, ["unexpected extra argument"]),
+        (["devcies"], 2, ["Did you mean 'devices'?"]),
         (["plan", "--frobnicate"], 2, ["No such option"]),
         (["paln"], 2, ["Did you mean 'plan'?"]),
         (["render", "portable", "--name", "<evil>", "--host", str(PC)], 2, ["cannot be a VM's name"]),
@@ -130,6 +133,41 @@ def test_wrong_use_gets_a_clear_word_and_its_exit_code(
         assert word in shown.stderr
 
 
+def test_devices_lists_every_function_but_bridges_with_its_verdict_and_what_would_change_it(
+    clienthv: Run,
+) -> None:
+    shown = clienthv("devices", "--host", str(PC))
+    assert shown.returncode == 0
+    assert shown.stderr == ""
+    rows = {line.split()[0]: line for line in shown.stdout.splitlines() if line.startswith("  0000:")}
+    functions = {f["address"]: f["class_code"] for f in json.loads(PC.read_text())["pci"]}
+    assert set(rows) == {address for address, code in functions.items() if not code.startswith("06")}
+    assert rows["0000:2e:00.0"].endswith("yes, with 0000:2e:00.1")
+    assert "group  26" in rows["0000:2d:00.0"]
+    assert rows["0000:2d:00.0"].endswith(" no")
+    assert "drives the host's boot display" in shown.stdout
+    assert "[boot-display]" in shown.stdout
+    assert "to change that: if you mean it: select" in shown.stdout
+
+
+def test_the_devices_document_is_the_same_each_time_and_names_itself(clienthv: Run) -> None:
+    first, second = (clienthv("devices", "--json", "--host", str(PC)).stdout for _ in range(2))
+    assert first == second
+    document = json.loads(first)
+    assert (document["schema"], document["kind"], document["host"]) == (1, "devices", PC.stem)
+    assert {d["verdict"] for d in document["devices"]} == {"yes", "yes-with", "no"}
+
+
+def test_the_devices_of_this_pc_are_judged_without_libvirt_too(clienthv: Run, tmp_path: Path) -> None:
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "libvirt.py").write_text("raise ImportError('there is no libvirt here')")
+    shown = clienthv("devices", PYTHONPATH=str(broken))
+    assert shown.returncode == 0, shown.stderr
+    assert "libvirt's Python binding is not installed" in shown.stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "devices"])
 @pytest.mark.parametrize(
     ("content", "words"),
     [
@@ -145,11 +183,11 @@ def test_wrong_use_gets_a_clear_word_and_its_exit_code(
     ],
 )
 def test_a_damaged_or_foreign_host_document_is_refused_by_name(
-    clienthv: Run, tmp_path: Path, content: bytes, words: str
+    clienthv: Run, tmp_path: Path, command: str, content: bytes, words: str
 ) -> None:
     document = tmp_path / "host.json"
     document.write_bytes(content)
-    shown = clienthv("plan", "--host", str(document))
+    shown = clienthv(command, "--host", str(document))
     assert shown.returncode == 8, shown.stderr
     assert words in shown.stderr
     assert "Hint:" in shown.stderr
@@ -182,6 +220,8 @@ def test_the_python_api_does_what_its_documentation_shows() -> None:
     from clienthv import api
 
     host = api.load_host(PC)
+    free = [d.address for d in api.devices(host).devices if d.verdict != "no"]
+    assert "0000:2e:00.0" in free
     plan = api.plan(host, api.load_profile("performance"))
     xml = api.render(plan, host, name="desktop", disk="/srv/desktop.qcow2")
     assert "<name>desktop</name>" in xml
@@ -212,9 +252,10 @@ def test_names_from_elsewhere_cannot_command_the_terminal(clienthv: Run, tmp_pat
     document["name"] = "harmless\x1b[2J\nwarning: forged"
     hostile = tmp_path / "hostile.json"
     hostile.write_text(json.dumps(document))
-    shown = clienthv("plan", "--host", str(hostile)).stdout
-    assert "\x1b" not in shown
-    assert "harmless\\x1b[2J\\nwarning: forged" in shown
+    for command in ("plan", "devices"):
+        shown = clienthv(command, "--host", str(hostile)).stdout
+        assert "\x1b" not in shown
+        assert "harmless\\x1b[2J\\nwarning: forged" in shown
 
 
 def test_one_broken_profile_does_not_hide_the_others(clienthv: Run, tmp_path: Path) -> None:

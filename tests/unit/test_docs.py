@@ -16,6 +16,7 @@ from clienthv import datafiles, planner
 from clienthv.cli import cli
 from clienthv.errors import FAMILIES
 from clienthv.model import profile
+from clienthv.model.devices import Device, Devices, Verdict
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Reason
 from clienthv.model.usb import UsbDevice
@@ -88,6 +89,12 @@ def test_every_ladder_is_described_as_it_is() -> None:
     found = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \|$", section(page("profile.md"), "### Ladders"), re.MULTILINE)
     described = {kind: tuple(re.findall(r"`([^`]+)`", cell) for cell in cells) for kind, *cells in found}
     assert described == {k.value: (list(STRATEGIES[k]), list(profile.DEFAULT_LADDERS[k])) for k in STRATEGIES}
+
+
+def test_every_field_and_verdict_of_the_devices_document_is_described() -> None:
+    text = page("devices.md")
+    assert rows(section(text, "## Verdicts")) == {v.value for v in Verdict}
+    assert rows(section(text, "## The document")) == keys(Devices) | keys(Device)
 
 
 def test_every_template_block_and_field_is_described() -> None:
