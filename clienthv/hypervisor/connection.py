@@ -215,8 +215,17 @@ class Connection:
             libvirt_version=libvirt_version,
             qemu_version=qemu_version,
             capabilities=offered,
+            guest_functions=tuple(sorted(self._guest_functions())),
             problem=problem,
         )
+
+    def _guest_functions(self) -> set[str]:
+        """The host's PCI functions that running VMs have; a VM that is gone in the meantime has none."""
+        found: set[str] = set()
+        for domain in self.domains():
+            with contextlib.suppress(GuestError):
+                found.update(domain.pci_functions() if domain.is_active() else ())
+        return found
 
 
 def _version(number: int) -> str:

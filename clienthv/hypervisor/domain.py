@@ -5,7 +5,10 @@ from __future__ import annotations
 from enum import StrEnum, unique
 from typing import Any
 
+from lxml import etree
+
 from clienthv.hypervisor.binding import libvirt, translated
+from clienthv.model.values import PciAddress
 
 
 @unique
@@ -35,6 +38,7 @@ _STATES = {
 # virDomainPausedReason and virDomainShutoffReason (libvirt, include/libvirt/libvirt-domain.h)
 _PAUSED_REASONS = {5: "an I/O error", 10: "the guest crashed", 12: "a failed post-copy migration"}
 _SHUTOFF_REASONS = {1: "the guest shut down", 2: "it was destroyed", 3: "it crashed", 6: "it failed"}
+_PARTS = ("domain", "bus", "slot", "function")
 _INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot run, for example)"
 
 
@@ -77,6 +81,10 @@ class Domain:
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 
+    def pci_functions(self) -> tuple[str, ...]:
+        """The host's PCI functions that it has or is defined with, as hostdev or as a hostdev interface."""
+        return host_functions(self.xml())
+
     def note(self, namespace: str, element: str) -> None:
         """Write an element of our own into the definition's metadata."""
         virt = libvirt()
@@ -116,3 +124,17 @@ class Domain:
             flags |= virt.VIR_DOMAIN_UNDEFINE_KEEP_NVRAM | getattr(virt, "VIR_DOMAIN_UNDEFINE_KEEP_TPM", 0)
         with translated(f"undefine VM {self.name}"):
             self.handle.undefineFlags(flags)
+
+
+def host_functions(xml: str) -> tuple[str, ...]:
+    """The PCI functions of the host in a domain's XML (libvirt, formatdomain, "Host device assignment")."""
+    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    sources = [
+        *root.iterfind("devices/hostdev[@type='pci']/source/address"),
+        *root.iterfind("devices/interface[@type='hostdev']/source/address"),
+    ]
+    return tuple(str(PciAddress(*(_number(a.get(part)) for part in _PARTS))) for a in sources)
+
+
+def _number(text: str | None) -> int:
+    return int(text or "0", 0)

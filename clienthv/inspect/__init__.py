@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from clienthv.inspect.anonymise import anonymise
 from clienthv.inspect.live import read
+from clienthv.inspect.sriov import Card, link_is_up, read_boot_id, read_card
 
-__all__ = ["anonymise", "read"]
+__all__ = ["Card", "anonymise", "link_is_up", "read", "read_boot_id", "read_card"]

@@ -89,6 +89,12 @@ class Tree:
             return None
         return True
 
+    def writable(self, inside: str) -> bool | None:
+        """Whether this user may write to the file; ``None`` when it is not there."""
+        if not self.exists(inside):
+            return None
+        return os.access(self.path(inside), os.W_OK)
+
     def target(self, inside: str) -> str | None:
         """The last name a link points at, which need not be there: a driver, an IOMMU group, a PCI function."""
         try:

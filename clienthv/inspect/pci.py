@@ -14,9 +14,10 @@ from clienthv.inspect.files import Tree
 from clienthv.inspect.machine import RELEASE
 from clienthv.inspect.pciids import DEVICE_PROPERTY, VENDOR_PROPERTY, look_up
 from clienthv.inspect.places import addresses, is_address, is_on_usb, owner
+from clienthv.inspect.sriov import read_sriov
 from clienthv.inspect.storage import Disks
 from clienthv.inspect.udev import Device, devices, is_told
-from clienthv.model.host import Connector, PciFunction, SrIov
+from clienthv.model.host import Connector, PciFunction
 
 _ID: Final = re.compile(r"^0x([0-9a-fA-F]{4})\Z")
 _CLASS: Final = re.compile(r"^0x([0-9a-fA-F]{6})\Z")
@@ -54,6 +55,7 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
     class_code = _matched(tree, f"{here}/class", _CLASS)
     card = next(iter((belongings.cards or {}).get(address, ())), None)
     node = next(iter(belongings.nodes.get(address, ())), None)
+    interfaces = _of(belongings.interfaces, address)
     return PciFunction(
         address=address,
         class_code=class_code,
@@ -69,13 +71,13 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
         boot_vga=tree.switch(f"{here}/boot_vga"),
         reset_methods=_reset_methods(tree, here),
         numa_node=tree.number(f"{here}/numa_node"),
-        sriov=_sriov(tree, here),
+        sriov=read_sriov(tree, here, interfaces),
         physfn=_address(tree.target(f"{here}/physfn")),
         bridge_path=addresses(here)[:-1],
         drm_card=card.name if card else None,
         render_node=node.name if node else None,
         connectors=_connectors(tree, card, class_code) if belongings.cards is not None else None,
-        interfaces=_of(belongings.interfaces, address),
+        interfaces=interfaces,
         block_devices=_of(belongings.disks, address),
     )
 
@@ -136,20 +138,6 @@ def _reset_methods(tree: Tree, here: str) -> tuple[str, ...] | None:
     tells = release is not None and (int(release[1]), int(release[2])) >= (5, 15)
     hidden = tree.exists(f"{here}/reset_method") is False and tree.exists(f"{here}/reset") is False
     return () if tells and hidden and tree.exists(f"{here}/vendor") else None
-
-
-def _sriov(tree: Tree, here: str) -> SrIov | None:
-    """Only a physical function that can have virtual functions has sriov_totalvfs."""
-    if not tree.exists(f"{here}/sriov_totalvfs"):
-        return None
-    links = [name for name in tree.names(here) or () if re.fullmatch(r"virtfn[0-9]{1,5}", name)]
-    links.sort(key=lambda name: int(name.removeprefix("virtfn")))
-    functions = (_address(tree.target(f"{here}/{name}")) for name in links)
-    return SrIov(
-        totalvfs=tree.number(f"{here}/sriov_totalvfs"),
-        numvfs=tree.number(f"{here}/sriov_numvfs"),
-        virtfns=tuple(address for address in functions if address is not None),
-    )
 
 
 def _matched(tree: Tree, inside: str, pattern: re.Pattern[str]) -> str | None:

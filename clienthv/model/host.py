@@ -101,11 +101,24 @@ class Iommu(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SrIov(msgspec.Struct, frozen=True, kw_only=True):
-    """A physical function's virtual functions: how many it can have, has, and which (PCIe Base Spec, SR-IOV)."""
+    """A physical function's virtual functions: how many it can have, has, and which (PCIe Base Spec, SR-IOV).
+
+    ``offset`` and ``stride`` place them: number n has the routing id of the physical function + offset + n * stride
+    (PCIe Base Specification, "First VF Offset", "VF Stride"; both may change with the number of functions).
+    ``vf_device_id`` is their device id; ``drivers_autoprobe`` whether the kernel binds a driver to new ones;
+    ``link_up`` whether the physical function's (first) interface is administratively up (IFF_UP); ``writable``
+    whether the user who read this may change their number.
+    """
 
     totalvfs: Count | None = None
     numvfs: Count | None = None
     virtfns: tuple[Address, ...] = ()
+    offset: Count | None = None
+    stride: Count | None = None
+    vf_device_id: HexId | None = None
+    drivers_autoprobe: bool | None = None
+    link_up: bool | None = None
+    writable: bool | None = None
 
 
 class Connector(msgspec.Struct, frozen=True, kw_only=True):
@@ -195,13 +208,17 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """The virtualization software: versions as text, the connection, and its domain capabilities."""
+    """The virtualization software: versions as text, the connection, and its domain capabilities.
+
+    ``guest_functions`` are the host's PCI functions that running VMs of the connection have.
+    """
 
     uri: str | None = None
     privileged: bool | None = None
     libvirt_version: str | None = None
     qemu_version: str | None = None
     capabilities: DomainCapabilities | None = None
+    guest_functions: tuple[Address, ...] | None = None
     problem: str | None = None
 
 

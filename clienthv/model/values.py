@@ -21,6 +21,7 @@ _VM_NAME = re.compile(VM_NAME_PATTERN.rstrip("$") + r"\Z")
 
 _SIZE = re.compile(r"^ *([0-9]{1,9}) *(MiB|GiB|TiB) *\Z")
 SIZE_PATTERN: Final = r"^ *[0-9]{1,9} *(MiB|GiB|TiB) *$(?!\n)"
+_LAST_ROUTING_ID: Final = 0xFFFF
 _MIB_PER: Final = {"MiB": 1, "GiB": 1024, "TiB": 1024 * 1024}
 
 
@@ -44,6 +45,18 @@ class PciAddress(msgspec.Struct, frozen=True, order=True):
 
     def __str__(self) -> str:
         return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}.{self.function}"
+
+    @property
+    def routing_id(self) -> int:
+        """Bus, device and function in 16 bits, as PCI Express requests carry them (PCIe Base Specification, 2.2.4)."""
+        return self.bus << 8 | self.device << 3 | self.function
+
+    def further(self, count: int) -> PciAddress | None:
+        """The place whose routing id is ``count`` higher, in the same domain; None past the last bus."""
+        number = self.routing_id + count
+        if not 0 <= number <= _LAST_ROUTING_ID:
+            return None
+        return PciAddress(self.domain, number >> 8, number >> 3 & 0x1F, number & 0x7)
 
     @property
     def slot(self) -> str:

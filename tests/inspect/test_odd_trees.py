@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clienthv.inspect import anonymise, read
+from clienthv.inspect import anonymise, link_is_up, read, read_boot_id, read_card
 from clienthv.model.host import Host, RoleName, decode, encode
 
 Tree = Callable[[dict[str, str]], str]
@@ -276,6 +276,31 @@ def test_the_cache_of_a_bcache_disk_is_mounted_too(tree: Tree) -> None:
     assert holders(whole(read(root)), RoleName.MOUNTED_DISK) == {"0000:00:10.0", "0000:00:11.0"}
 
 
+def test_a_card_is_read_alone_with_the_drivers_of_its_virtual_functions(tree: Tree) -> None:
+    root = tree({"/proc/sys/kernel/random/boot_id": "11111111-2222-3333-4444-555555555555\n"})
+    card = function(root, "pci0000:00/0000:01:00.0", sriov_totalvfs="7", sriov_numvfs="2", sriov_vf_device="1520")
+    device(root, "net", "pci0000:00/0000:01:00.0/net/enp1s0", flags="0x1002")
+    device(root, "net", "pci0000:00/0000:02:00.0/net/enp2s0", flags="0x1003")
+    for number, driver in enumerate(("igbvf", "")):
+        here = function(root, f"pci0000:00/0000:01:10.{number}")
+        link(card / f"virtfn{number}", here)
+        if driver:
+            link(here / "driver", Path(root, "sys/bus/pci/drivers", driver))
+    found = read_card("0000:01:00.0", root)
+    assert found is not None
+    assert (found.interfaces, found.drivers) == (("enp1s0",), {"0000:01:10.0": "igbvf"})
+    assert (found.sriov.vf_device_id, found.sriov.link_up, found.sriov.writable) == ("1520", False, True)
+    assert read_card("0000:01:10.0", root) is None
+    assert read_card("0000:09:00.0", root) is None
+    assert (link_is_up("enp2s0", root), link_is_up("gone", root)) == (True, None)
+    assert read_boot_id(root) == "11111111-2222-3333-4444-555555555555"
+
+
+@pytest.mark.parametrize("text", ["", "not a uuid", "11111111-2222-3333-4444-555555555555 and more"])
+def test_a_boot_that_has_no_name_is_told_by_no_name(text: str, tree: Tree) -> None:
+    assert read_boot_id(tree({"/proc/sys/kernel/random/boot_id": text})) == ""
+
+
 FILES = (
     "proc/cpuinfo", "proc/cmdline", "proc/interrupts", "proc/meminfo", "proc/swaps", "proc/self/mountinfo",
     "proc/net/route", "proc/net/ipv6_route", "proc/net/if_inet6", "proc/bus/input/devices",
@@ -283,7 +308,10 @@ FILES = (
     "sys/class/iommu/dmar0/intel-iommu/ecap", "sys/module/kvm_amd/parameters/nested",
     "sys/devices/system/cpu/cpu0/topology/core_id", "sys/devices/system/cpu/cpu0/topology/physical_package_id",
 )  # fmt: skip
-ATTRIBUTES = ("class", "vendor", "revision", "numa_node", "boot_vga", "reset_method", "sriov_totalvfs", "sriov_numvfs")
+ATTRIBUTES = (
+    "class", "vendor", "revision", "numa_node", "boot_vga", "reset_method", "sriov_totalvfs", "sriov_numvfs",
+    "sriov_offset", "sriov_stride", "sriov_vf_device", "sriov_drivers_autoprobe",
+)  # fmt: skip
 SEEDS = (
     "processor : 0\nflags :",
     "S: Sysfs=/devices/pci0000:00/0000:00:01.0/input\nH: Handlers=kbd\nB: KEY=",

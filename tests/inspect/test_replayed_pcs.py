@@ -123,13 +123,26 @@ def test_anonymised_the_laptop_tells_nothing_of_its_owner(laptop: Host) -> None:
 
 
 def test_virtual_functions_and_their_physical_function_know_each_other(desktop: Host) -> None:
-    assert desktop.by_address["0000:06:00.0"].sriov == SrIov(
-        totalvfs=7, numvfs=2, virtfns=("0000:06:10.0", "0000:06:10.2")
-    )
-    assert desktop.by_address["0000:06:00.1"].sriov == SrIov(totalvfs=7, numvfs=0)
+    first, second = (desktop.by_address[f"0000:06:00.{n}"].sriov for n in (0, 1))
+    assert first is not None
+    assert (first.totalvfs, first.numvfs, first.virtfns) == (7, 2, ("0000:06:10.0", "0000:06:10.2"))
+    assert second is not None
+    assert (second.totalvfs, second.numvfs, second.virtfns) == (7, 0, ())
     assert desktop.by_address["0000:06:10.2"].physfn == "0000:06:00.0"
     assert desktop.by_address["0000:06:10.2"].sriov is None
     assert desktop.by_address["0000:06:10.2"].driver == ""
+
+
+def test_where_virtual_functions_are_and_whether_their_card_can_be_used_is_told(desktop: Host) -> None:
+    known = desktop.by_address["0000:06:00.0"].sriov
+    assert known == SrIov(
+        totalvfs=7, numvfs=2, virtfns=("0000:06:10.0", "0000:06:10.2"), offset=384, stride=2, vf_device_id="10ca",
+        drivers_autoprobe=False, link_up=True, writable=known.writable if known else None,
+    )  # fmt: skip
+    unknown = desktop.by_address["0000:06:00.1"].sriov
+    assert unknown is not None
+    assert (unknown.offset, unknown.stride, unknown.vf_device_id, unknown.drivers_autoprobe) == (None,) * 4
+    assert unknown.link_up is False
 
 
 def test_a_default_route_over_a_bridge_leads_to_the_bridges_port(desktop: Host) -> None:
