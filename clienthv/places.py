@@ -37,6 +37,11 @@ def embed_root() -> Path:
     return state_root() / "embed"
 
 
+def host_changes() -> Path:
+    """The journal of what clienthv has changed on the host."""
+    return state_root() / "host-changes.json"
+
+
 def images() -> Path:
     """Where new disk images go: they are data, not state (``XDG_DATA_HOME``); for root, as with the state."""
     if is_root() and state_root() == _SYSTEM_STATE:

@@ -1,0 +1,89 @@
+"""The settings of the host that clienthv changes itself: what they are, and what they may be set to.
+
+Everything that is written down about a change, and everything that is read back to undo one, has passed ``check``:
+nothing else of the host can be named.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import StrEnum, unique
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta
+
+from clienthv.model.host import Address
+
+# Shorter than IFNAMSIZ (kernel, net/core/dev.c, dev_valid_name). Narrower than the kernel's rule: nothing that a
+# command line or a path could take for something else.
+_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,14}\Z")
+_LAST_VF: Final = 0xFFFF  # NumVFs has 16 bits (PCIe Base Specification, SR-IOV extended capability)
+_NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
+
+
+@unique
+class What(StrEnum):
+    """A setting of a network card's physical function. The order is the one they are made in."""
+
+    LINK_UP = "link-up"
+    VF_AUTOPROBE = "vf-autoprobe"
+    CREATE_VFS = "create-vfs"
+    VF_TRUST = "vf-trust"
+
+
+def _is_number(text: str) -> bool:
+    return _NUMBER.match(text) is not None and int(text) <= _LAST_VF
+
+
+_VALUES: Final[dict[What, Callable[[str], bool]]] = {
+    What.LINK_UP: frozenset({"up", "down"}).__contains__,
+    What.VF_AUTOPROBE: frozenset({"0", "1"}).__contains__,
+    What.CREATE_VFS: _is_number,
+    What.VF_TRUST: frozenset({"on", "off"}).__contains__,
+}
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One setting: of which physical function; ``interface`` is its network interface, ``index`` a VF's number.
+
+    The link state and the trust need the interface, the trust the index too; the other two are files in sysfs.
+    """
+
+    what: What
+    device: Address
+    interface: str | None = None
+    index: Annotated[int, Meta(ge=0, le=_LAST_VF)] | None = None
+
+
+class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A setting with the value it had and the value it gets."""
+
+    setting: Setting
+    before: str
+    after: str
+
+
+def is_interface(name: str) -> bool:
+    """Whether a text can name a network interface."""
+    return _INTERFACE.match(name) is not None
+
+
+def check(change: Change) -> Change:
+    """The change, when it is one that clienthv makes. Raises ValueError, naming what is wrong."""
+    setting = change.setting
+    if (setting.what in (What.LINK_UP, What.VF_TRUST)) is not (setting.interface is not None):
+        msg = f"{setting.what} with interface {setting.interface!r}"
+        raise ValueError(msg)
+    if setting.interface is not None and not is_interface(setting.interface):
+        msg = f"{setting.interface!r} cannot be a network interface"
+        raise ValueError(msg)
+    if (setting.what is What.VF_TRUST) is not (setting.index is not None):
+        msg = f"{setting.what} with index {setting.index}"
+        raise ValueError(msg)
+    for value in (change.before, change.after):
+        if not _VALUES[setting.what](value):
+            msg = f"{setting.what} cannot be {value!r}"
+            raise ValueError(msg)
+    return change
