@@ -1,0 +1,174 @@
+"""The only module that changes settings of the host: files of SR-IOV in sysfs, link states, and trust.
+
+Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
+trust are set by ``ip``, which knows the running PC alone.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Final, NamedTuple
+
+from clienthv import inspect, process
+from clienthv.errors import HostError
+from clienthv.model.change import Change, Setting, What, check
+
+WITHIN = 20.0
+"""Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
+
+_POLL: Final = 0.05
+_FILES: Final = {What.VF_AUTOPROBE: "sriov_drivers_autoprobe", What.CREATE_VFS: "sriov_numvfs"}
+
+
+class RefusedError(HostError):
+    """The kernel or the card's driver refused a change that clienthv may make: another way may be open."""
+
+
+class Fate(Enum):
+    """What became of a change that was to be taken back."""
+
+    UNDONE = auto()
+    NOTHING_TO_UNDO = auto()
+    CHANGED_BY_OTHERS = auto()
+    STILL_NEEDED = auto()
+
+
+class Outcome(NamedTuple):
+    """A change's fate, and a sentence about it; "" where there is nothing to say."""
+
+    fate: Fate
+    words: str
+
+
+def value_of(setting: Setting, root: str = "/") -> str | None:
+    """What a setting is now; None when there is no such card, interface or function, or it does not say.
+
+    Raises HostError when ``ip`` is needed and missing.
+    """
+    card = inspect.read_card(setting.device, root)
+    if card is None or (setting.interface is not None and setting.interface not in card.interfaces):
+        return None
+    sriov = card.sriov
+    match setting.what:
+        case What.CREATE_VFS:
+            return None if sriov.numvfs is None else str(sriov.numvfs)
+        case What.VF_AUTOPROBE:
+            return None if sriov.drivers_autoprobe is None else str(int(sriov.drivers_autoprobe))
+        case What.LINK_UP:
+            up = inspect.link_is_up(setting.interface or "", root)
+            return None if up is None else "up" if up else "down"
+        case What.VF_TRUST:
+            trust = process.vf_trust(setting.interface or "", setting.index or 0)
+            return None if trust is None else "on" if trust else "off"
+
+
+def make(change: Change, root: str = "/") -> None:
+    """Give a setting its new value and wait until it shows. Raises RefusedError, HostError."""
+    check(change)
+    _set(change.setting, change.after, root)
+    _wait(lambda: _shows(change, root))
+    if not _shows(change, root):
+        msg = f"{name_of(change.setting)} was set to {change.after}, which did not show within {WITHIN:.0f} seconds"
+        raise RefusedError(msg, hint="dmesg shows what the card's driver says")
+
+
+def take_back(change: Change, root: str = "/") -> Outcome:
+    """Give a setting back the value it had, when it still has ours and nothing is in the way.
+
+    Doing it twice, or for a change that was never made, does nothing. Raises HostError when it cannot be set.
+    """
+    setting = check(change).setting
+    what = name_of(setting)
+    now = value_of(setting, root)
+    if now is None:
+        return Outcome(Fate.NOTHING_TO_UNDO, f"{what} is not there any more")
+    if now == change.before:
+        return Outcome(Fate.NOTHING_TO_UNDO, "")
+    if now != change.after:
+        return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
+    if setting.what in (What.CREATE_VFS, What.LINK_UP) and (users := _users(setting, root)):
+        return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
+    _set(setting, change.before, root)
+    back = Change(setting=setting, before=change.after, after=change.before)
+    _wait(lambda: _shows(back, root))
+    return Outcome(Fate.UNDONE, f"{what} is {change.before} again")
+
+
+def name_of(setting: Setting) -> str:
+    """A setting for a person."""
+    match setting.what:
+        case What.CREATE_VFS:
+            return f"the number of virtual functions of {setting.device}"
+        case What.VF_AUTOPROBE:
+            return f"sriov_drivers_autoprobe of {setting.device}"
+        case What.LINK_UP:
+            return f"the link of {setting.interface} ({setting.device})"
+        case What.VF_TRUST:
+            return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
+
+
+def _set(setting: Setting, value: str, root: str) -> None:
+    match setting.what:
+        case What.LINK_UP:
+            process.set_link(setting.interface or "", up=value == "up")
+        case What.VF_TRUST:
+            process.set_vf_trust(setting.interface or "", setting.index or 0, on=value == "on")
+        case What.CREATE_VFS | What.VF_AUTOPROBE:
+            _write(setting, value, root)
+
+
+def _write(setting: Setting, value: str, root: str) -> None:
+    """Write a card's file in sysfs in one piece, as its parser wants it (Documentation/filesystems/sysfs.rst)."""
+    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{setting.device}/{_FILES[setting.what]}"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.write(handle, f"{value}\n".encode())
+        finally:
+            os.close(handle)
+    except PermissionError as e:
+        msg = f"cannot write {value} to {path}: {e.strerror}"
+        raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
+    except OSError as e:
+        msg = f"{setting.device}: the kernel refused {value} for {_FILES[setting.what]}: {e.strerror}"
+        raise RefusedError(msg, hint="dmesg says more; the firmware setup may have a switch for SR-IOV") from e
+
+
+def _shows(change: Change, root: str) -> bool:
+    """Whether a change has come into effect: for new functions, whether all of them are there."""
+    setting = change.setting
+    if setting.what is What.CREATE_VFS:
+        card = inspect.read_card(setting.device, root)
+        return card is not None and str(card.sriov.numvfs) == change.after == str(len(card.sriov.virtfns))
+    return value_of(setting, root) == change.after
+
+
+def _users(setting: Setting, root: str) -> str:
+    """Who has the card's virtual functions, in words; "" when nobody has.
+
+    Functions that clienthv creates have no driver: one that has is in a guest, or somebody bound it. A guest that has
+    just ended leaves its function with vfio-pci until libvirt gives it back, so that driver is waited for. What keeps a
+    link up are guests alone: functions with drivers of the host may have been there before.
+    """
+
+    def drivers() -> dict[str, str]:
+        card = inspect.read_card(setting.device, root)
+        bound = card.drivers if card is not None else {}
+        return bound if setting.what is What.CREATE_VFS else {a: d for a, d in bound.items() if _is_vfio(d)}
+
+    _wait(lambda: not any(_is_vfio(driver) for driver in drivers().values()))
+    return ", ".join(f"{address} is in use by {driver}" for address, driver in drivers().items())
+
+
+def _is_vfio(driver: str) -> bool:
+    """vfio-pci, or one of its kin for single cards, such as mlx5_vfio_pci (kernel, drivers/vfio/pci)."""
+    return "vfio" in driver
+
+
+def _wait(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN
+    while not done() and time.monotonic() < deadline:
+        time.sleep(_POLL)

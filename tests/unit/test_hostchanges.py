@@ -1,0 +1,186 @@
+"""Changing settings of the host, on a tree of files with a card that behaves as the kernel's do."""
+
+from __future__ import annotations
+
+import errno
+import json
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clienthv import hostchanges, process
+from clienthv.errors import HostError
+from clienthv.hostchanges import Fate, RefusedError
+from clienthv.model.change import Change, Setting, What, check
+
+ADDRESS, INTERFACE = "0000:01:00.0", "enp1s0"
+
+
+def change(what: What, before: str, after: str, **more: Any) -> Change:
+    if what in (What.LINK_UP, What.VF_TRUST):
+        more = {"interface": INTERFACE, **more}
+    return Change(setting=Setting(what=what, device=ADDRESS, **more), before=before, after=after)
+
+
+LINK = change(What.LINK_UP, "down", "up")
+AUTOPROBE = change(What.VF_AUTOPROBE, "1", "0")
+SEVEN = change(What.CREATE_VFS, "0", "7")
+TRUST = change(What.VF_TRUST, "off", "on", index=2)
+ALL = (LINK, AUTOPROBE, SEVEN, TRUST)
+
+
+def test_every_setting_is_read_changed_and_given_back(card: Any) -> None:
+    before = card.state
+    for one in ALL:
+        assert hostchanges.value_of(one.setting, card.root) == (one.before if one is not TRUST else "off")
+        hostchanges.make(one, card.root)
+        assert hostchanges.value_of(one.setting, card.root) == one.after
+    assert card.state == ("7", "0", True, {2})
+    for one in reversed(ALL):
+        outcome = hostchanges.take_back(one, card.root)
+        assert outcome.fate is Fate.UNDONE
+        assert ADDRESS in outcome.words
+    assert card.state == before
+
+
+def test_taking_back_twice_or_what_was_never_made_does_nothing(card: Any) -> None:
+    for one in (LINK, AUTOPROBE, SEVEN):
+        assert hostchanges.take_back(one, card.root) == (Fate.NOTHING_TO_UNDO, "")
+    assert hostchanges.take_back(TRUST, card.root).fate is Fate.NOTHING_TO_UNDO  # there is no such function
+    assert card.log == []
+
+
+def test_what_somebody_else_has_set_since_is_left_alone_and_told(card: Any) -> None:
+    hostchanges.make(AUTOPROBE, card.root)
+    hostchanges.make(change(What.CREATE_VFS, "0", "3"), card.root)
+    outcome = hostchanges.take_back(SEVEN, card.root)
+    assert outcome.fate is Fate.CHANGED_BY_OTHERS
+    assert "is 3, which clienthv did not set" in outcome.words
+    assert card.read("sriov_numvfs") == "3"
+
+
+def test_virtual_functions_in_use_are_not_removed_from_under_their_user(card: Any) -> None:
+    for one in (LINK, AUTOPROBE, SEVEN):
+        hostchanges.make(one, card.root)
+    card.bind("0000:02:10.4", "vfio-pci")
+    for one in (SEVEN, LINK):
+        outcome = hostchanges.take_back(one, card.root)
+        assert outcome.fate is Fate.STILL_NEEDED
+        assert "0000:02:10.4 is in use by vfio-pci" in outcome.words
+    card.bind("0000:02:10.4", "igbvf")
+    assert hostchanges.take_back(SEVEN, card.root).fate is Fate.STILL_NEEDED
+    assert card.read("sriov_numvfs") == "7"
+
+
+def test_a_guests_function_that_libvirt_is_about_to_give_back_is_waited_for(card: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(hostchanges, "WITHIN", 10.0)
+    hostchanges.make(AUTOPROBE, card.root)
+    hostchanges.make(SEVEN, card.root)
+    card.bind("0000:02:10.0", "mlx5_vfio_pci")
+    given_back = threading.Timer(0.2, card.bind, ("0000:02:10.0", ""))
+    given_back.start()
+    assert hostchanges.take_back(SEVEN, card.root).fate is Fate.UNDONE
+    given_back.join()
+
+
+def test_functions_that_never_appear_are_an_error_after_a_while(card: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(card, "wrote", lambda *_: None)
+    with pytest.raises(RefusedError, match="did not show") as raised:
+        hostchanges.make(SEVEN, card.root)
+    assert raised.value.hint
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EBUSY, errno.ENOMEM, errno.EIO])
+def test_what_the_kernel_refuses_is_told_in_its_words(number: int, tmp_path: Path, monkeypatch: Any) -> None:
+    def refuse(*_: Any) -> int:
+        raise OSError(number, "the kernel's words")
+
+    file = tmp_path / "sys/bus/pci/devices" / ADDRESS / "sriov_numvfs"
+    file.parent.mkdir(parents=True)
+    file.write_text("0\n")
+    monkeypatch.setattr(hostchanges.os, "write", refuse)
+    with pytest.raises(RefusedError, match="the kernel's words") as raised:
+        hostchanges.make(SEVEN, str(tmp_path))
+    assert raised.value.hint
+
+
+def test_a_user_without_the_right_to_write_is_told_what_to_do(card: Any, monkeypatch: Any) -> None:
+    def refuse(*_: Any) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(hostchanges.os, "write", refuse)
+    with pytest.raises(HostError, match="cannot write 7") as raised:
+        hostchanges.make(SEVEN, card.root)
+    assert not isinstance(raised.value, RefusedError)
+    assert "as root" in (raised.value.hint or "")
+
+
+def test_a_card_or_an_interface_that_is_gone_has_no_setting(card: Any) -> None:
+    other = Setting(what=What.CREATE_VFS, device="0000:09:00.0")
+    assert hostchanges.value_of(other, card.root) is None
+    elsewhere = Setting(what=What.LINK_UP, device=ADDRESS, interface="enp9s0")
+    assert hostchanges.value_of(elsewhere, card.root) is None, "an interface of another card is not this card's"
+    outcome = hostchanges.take_back(Change(setting=elsewhere, before="down", after="up"), card.root)
+    assert outcome.fate is Fate.NOTHING_TO_UNDO
+    assert "not there any more" in outcome.words
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        change(What.CREATE_VFS, "0", "65536"),
+        change(What.CREATE_VFS, "0", "-1"),
+        change(What.CREATE_VFS, "0", "7; reboot"),
+        change(What.CREATE_VFS, "0", "7\n"),
+        change(What.VF_AUTOPROBE, "1", "2"),
+        change(What.LINK_UP, "down", "sideways"),
+        change(What.VF_TRUST, "off", "on"),
+        change(What.CREATE_VFS, "0", "7", interface="enp1s0"),
+        change(What.VF_AUTOPROBE, "1", "0", index=3),
+        *(
+            change(What.LINK_UP, "down", "up", interface=name)
+            for name in ("", ".", "..", "-a", "a/b", "a b", "a\n", "../../x", "a" * 16, "é")
+        ),
+    ],
+)
+def test_nothing_else_can_be_written_or_named(wrong: Change, card: Any) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        check(wrong)
+    for act in (hostchanges.make, hostchanges.take_back):
+        with pytest.raises(ValueError, match=r"."):
+            act(wrong, card.root)
+    assert card.log == []
+
+
+SHOWN = [
+    {
+        "ifname": "enp1s0",
+        "vfinfo_list": [
+            {"vf": 0, "link_type": "ether", "spoofchk": True, "link-state": "auto", "trust": False},
+            {"vf": 1, "link_type": "ether", "spoofchk": True, "link-state": "auto", "trust": True},
+            {"vf": 2, "link_type": "ether"},
+        ],
+    }
+]
+
+
+@pytest.mark.parametrize(("index", "trust"), [(0, False), (1, True), (2, None), (3, None)])
+def test_trust_is_read_from_what_ip_shows(index: int, trust: bool | None, monkeypatch: Any) -> None:
+    monkeypatch.setattr(process, "_ip", lambda *_: json.dumps(SHOWN))
+    assert process.vf_trust("enp1s0", index) is trust
+
+
+@pytest.mark.parametrize("text", ["", "[", "{}x", '[{"vfinfo_list": 3}]', "[3]"])
+def test_an_ip_that_says_something_else_is_an_error(text: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(process, "_ip", lambda *_: text)
+    with pytest.raises(HostError, match="enp1s0"):
+        process.vf_trust("enp1s0", 0)
+
+
+def test_a_pc_without_ip_is_told_what_to_install(monkeypatch: Any) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HostError, match="ip is not installed") as raised:
+        process.set_link("enp1s0", up=True)
+    assert "iproute2" in (raised.value.hint or "")
