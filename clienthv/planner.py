@@ -7,7 +7,8 @@ accumulate, so it ends (docs/adr/0002).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from clienthv.errors import PlanError
@@ -15,24 +16,26 @@ from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Option, Question, cautions, pci, size, usb_device
+from clienthv.strategies import RULES, Option, Question, cautions, pci, size, sriov, usb_device
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
 
 
-def plan(host: Host, profile: Profile) -> Plan:
+def plan(host: Host, profile: Profile, refused: Mapping[str, str] = MappingProxyType({})) -> Plan:
     """Decide every device of a VM.
 
-    Raises HostError when the host is too small for the profile, PlanError when a ladder has no rung left.
+    ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
+    with what was said. Raises HostError when the host is too small for the profile, PlanError when a ladder has no
+    rung left.
     """
-    question = Question(host, profile)
+    question = Question(host, profile, refused=refused)
     vcpus, memory_mib = size.vcpus(host, profile), size.memory_mib(host, profile)
     climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = Question(host, profile, settled[Kind.USB].strategy, moving)
+    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later).decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
@@ -42,7 +45,7 @@ def plan(host: Host, profile: Profile) -> Plan:
         vcpus=vcpus,
         memory_mib=memory_mib,
         decisions=decisions,
-        host_changes=(*_host_changes(decisions, host), *_usb_changes(decisions, host)),
+        host_changes=(*_host_changes(decisions, later), *_usb_changes(decisions, host)),
         warnings=tuple(_warnings(decisions, later, vcpus, memory_mib)),
     )
 
@@ -99,6 +102,7 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
         backing=taken.backing,
         why=taken.why,
         rejected=tuple(rejected),
+        virtual_function=taken.virtual_function,
     )
 
 
@@ -127,18 +131,39 @@ def _settle(climbs: list[_Climb], host: Host) -> None:
     while True:
         chosen = [c for c in climbs if c.here is not None and c.here.strategy in HOST_DEVICES]
         moving = {address for c in chosen if c.here is not None for address in c.here.functions}
-        torn = [(c, o) for c in chosen if c.here is not None and (o := pci.torn_group(c.here, moving, host))]
+        torn = [
+            (c, o)
+            for c in chosen
+            if c.here is not None and (o := pci.torn_group(c.here, moving, host) or _card_moves(c.here, moving))
+        ]
         if not torn:
             return
         for climb, objection in torn:
             climb.step_down(objection)
 
 
-def _host_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostChange]:
-    """Each function that changes its driver while the VM runs, once."""
+def _card_moves(option: Option, moving: set[str]) -> Rejected | None:
+    """An objection to a virtual function that would be made on a card which goes to the guest itself."""
+    of = option.virtual_function
+    if of is None or of.physfn not in moving:
+        return None
+    return Rejected(
+        strategy=option.strategy,
+        device=of.physfn,
+        reason=Reason.NO_VF_CREATED,
+        detail=f"{of.physfn} itself goes to the guest, and its own driver alone creates virtual functions",
+        fix=f"take {of.physfn} out of select",
+    )
+
+
+def _host_changes(decisions: tuple[Decision, ...], question: Question) -> Iterator[HostChange]:
+    """What a virtual function's card needs; then each function that changes its driver while the VM runs, once."""
+    host = question.host
+    for decision in decisions:
+        yield from sriov.changes(decision, host, question.profile)
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
     for address in addresses:
-        driver = host.by_address[address].driver
+        driver = host.by_address[address].driver if address in host.by_address else ""
         if driver in HELD_FOR_GUESTS:
             continue
         was = driver or ("no driver" if driver == "" else "its present driver")
@@ -184,6 +209,7 @@ def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, m
 def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
     """What a user should know of a device that moves although something speaks against it, or might."""
     host, wanted = question.host, question.profile.device(decision.kind)
+    yield from _card_risks(decision, question)
     for address in decision.functions:
         for role in wanted.allow if address in wanted.select else ():
             if (uses := _uses(role, address, question)) is not None:
@@ -192,7 +218,9 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
                     detail=f"{decision.name}: the host {uses} {address} ({role}) and loses it "
                     "while the VM runs, as the profile allows",
                 )
-        yield from cautions.usb_with_gpu(host, host.by_address[address], decision.name)
+        # A virtual function that is not there yet is no graphics card's.
+        if (function := host.by_address.get(address)) is not None:
+            yield from cautions.usb_with_gpu(host, function, decision.name)
     yield from cautions.acs_override(host, decision.name)
 
 
@@ -201,6 +229,32 @@ def _usb_risks(decision: Decision, name: UsbName, question: Question) -> Iterato
         yield Warned(
             code="allowed-risk",
             detail=f"{decision.name}: {what}; it goes while the VM runs, as the profile names its port",
+        )
+
+
+def _card_risks(decision: Decision, question: Question) -> Iterator[Warned]:
+    """What making or trusting a virtual function does to its card's own network."""
+    of = decision.virtual_function
+    card = question.host.by_address.get(of.physfn) if of is not None else None
+    if of is None or card is None:
+        return
+    if of.created and not (card.sriov is not None and card.sriov.link_up is False):
+        uses = {_uses(r, card.address, question) for r in (RoleName.DEFAULT_ROUTE, RoleName.NETWORK)}
+        whose = "the host's network runs over it" if "uses" in uses else "the host may use it" if any(uses) else ""
+        yield Warned(
+            code="pf-link-interrupted",
+            detail=f"{decision.name}: most drivers restart the link of {card.address} when virtual functions are "
+            "created or removed; it is away for some seconds" + (f", and {whose}" if whose else ""),
+        )
+    if of.created and card.driver is None:
+        yield Warned(
+            code="vf-driver-unknown",
+            detail=f"{decision.name}: hangs on the driver of {card.address}, which the host document does not name",
+        )
+    if question.profile.device(decision.kind).trust:
+        yield Warned(
+            code="vf-trusted",
+            detail=f"{decision.name}: the guest may take any MAC address and receive what others on the port are sent",
         )
 
 

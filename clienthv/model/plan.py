@@ -89,6 +89,7 @@ class Reason(StrEnum):
     NO_PRIVILEGE = "no-privilege"
     IDS_UNKNOWN = "ids-unknown"
     BEHIND_VMD = "behind-vmd"
+    USED_BY_VM = "used-by-vm"
     # what the host needs
     BOOT_DISPLAY = "boot-display"
     BOOT_DISPLAY_UNKNOWN = "boot-display-unknown"
@@ -111,6 +112,8 @@ class Reason(StrEnum):
     # SR-IOV
     NO_SRIOV = "no-sriov"
     NO_VF_CREATED = "no-vf-created"
+    VF_ADDRESS_UNKNOWN = "vf-address-unknown"
+    NO_PF_INTERFACE = "no-pf-interface"
     # what the guest and QEMU can do
     NO_GUEST_DRIVER = "no-guest-driver"
     NOT_IN_QEMU = "not-in-qemu"
@@ -130,12 +133,25 @@ class Rejected(msgspec.Struct, frozen=True, kw_only=True):
     fix: str | None = None
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class VirtualFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """Which virtual function a device rests on: its physical function, and its number there where that is known.
+
+    One that is ``created`` is not there yet: ``up`` makes it, and its address in the plan is where the physical
+    function's offset and stride put it.
+    """
+
+    physfn: str
+    index: int | None = None
+    created: bool = False
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What one device of the VM becomes.
 
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
-    ``model`` is what the guest sees, ``backing`` what stands behind it on the host.
+    ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
+    for a network card's virtual function alone.
     """
 
     kind: Kind
@@ -147,15 +163,24 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     backing: str
     why: str
     rejected: tuple[Rejected, ...]
+    virtual_function: VirtualFunction | None = None
 
 
-class HostChange(msgspec.Struct, frozen=True, kw_only=True):
-    """One change that ``up`` makes to the host, and how it is taken back."""
+class HostChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One change that ``up`` makes to the host, and how it is taken back.
+
+    ``action`` is bind-vfio, which libvirt does, or one of ``model.change.What``, which clienthv does itself. For
+    those ``value`` is what is set, ``interface`` the physical function's network interface and ``index`` the virtual
+    function's number, where the action needs them.
+    """
 
     action: str
     device: str
     detail: str
     undo: str
+    value: str | None = None
+    interface: str | None = None
+    index: int | None = None
 
 
 class Warned(msgspec.Struct, frozen=True, kw_only=True):

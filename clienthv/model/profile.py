@@ -68,6 +68,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     ``allow`` lifts the refusal to take what the host itself uses, only for the addresses named in ``select``.
     ``devices`` are single USB devices, for ``usb`` alone.
+    ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
 
     prefer: Ladder | None = None
@@ -75,6 +76,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
     devices: UsbNames = ()
+    trust: bool = False
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -294,6 +296,9 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
             raise ProfileError(msg, hint="each rung belongs on a ladder once")
         if device.model is not None and kind is not Kind.CPU:
             msg = f"{source.origin}: devices.{kind}.model: only the cpu has a model to choose"
+            raise ProfileError(msg, hint="remove the key")
+        if device.trust and kind is not Kind.NIC:
+            msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
             raise ProfileError(msg, hint="remove the key")
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
+from types import MappingProxyType
 from typing import TypeAlias
 
 import msgspec
 
 from clienthv.model.host import DomainCapabilities, Host
-from clienthv.model.plan import Reason, Rejected, Strategy
+from clienthv.model.plan import Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
 from clienthv.strategies.screens import BootDisplay, boot_displays
 
@@ -23,6 +24,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """What the VM's USB became, for the kinds that are decided after it."""
     moving: frozenset[str] = frozenset()
     """The PCI functions that move into the guest, for the kinds that are decided after them."""
+    refused: Mapping[str, str] = MappingProxyType({})
+    """Physical functions that gave no virtual function when they were asked a moment ago, and why."""
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:
@@ -48,6 +51,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     why: str
     device: str | None = None
     functions: tuple[str, ...] = ()
+    virtual_function: VirtualFunction | None = None
 
 
 Options: TypeAlias = Iterator[Option]

@@ -7,6 +7,7 @@ from typing import Final
 
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
+from clienthv.model.values import PciAddress
 from clienthv.strategies import screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
@@ -117,8 +118,11 @@ def stays_harmlessly(function: PciFunction) -> bool:
 
 
 def staying(functions: Iterable[str], moving: Container[str], host: Host) -> tuple[PciFunction, ...]:
-    """The members of these functions' IOMMU groups that do not move and would work on."""
-    going = [host.by_address[a] for a in functions]
+    """The members of these functions' IOMMU groups that do not move and would work on.
+
+    A virtual function that is not there yet has no group to tear.
+    """
+    going = [host.by_address[a] for a in functions if a in host.by_address]
     groups = sorted({f.iommu_group for f in going if f.iommu_group is not None})
     gone = {f.address for function in going for f in behind(function, host)}
     members = [f for group in groups for f in host.by_group[group] if f.address not in gone]
@@ -158,27 +162,20 @@ def torn_group(option: Option, moving: Container[str], host: Host) -> Rejected |
 
 def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     """Everything that speaks against handing an option's functions to a guest, but the unity of groups."""
-    selected = question.profile.device(kind).select
-    if selected and option.device not in selected:
-        yield reject(option, Reason.NOT_SELECTED, f"the profile selects {', '.join(selected)} for {kind}")
+    if not is_selected(option, question, kind):
+        yield not_selected(option, question, kind)
         return
-    if question.host.stack is not None and question.host.stack.privileged is False:
-        yield reject(
-            option,
-            Reason.NO_PRIVILEGE,
-            f"the connection {question.host.stack.uri} may not take devices from the host",
-            "use qemu:///system, as a member of the group libvirt",
-        )
-    if any(question.host.by_address[a].place.domain > _MAX_DOMAIN for a in option.functions):
-        yield reject(
-            option,
-            Reason.BEHIND_VMD,
-            f"{option.device} sits behind an Intel VMD controller, which alone can be handed over",
-            'turn off "VMD" or "RAID mode" in the firmware setup',
-        )
-    yield from _against_iommu(option, question, kind)
+    yield from against_stack(option, question)
+    yield from against_iommu(option, question, kind)
     for address in option.functions:
         function = question.host.by_address[address]
+        if address in _held_by_guests(question.host):
+            yield reject(
+                option,
+                Reason.USED_BY_VM,
+                f"{address} is in a VM that runs on {question.host.name}",
+                "stop that VM (clienthv list names them), or select another device",
+            )
         if virtual := _virtual_functions(function, question.host):
             yield reject(
                 option,
@@ -188,6 +185,41 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
             )
         for lost in (function, *behind(function, question.host)):
             yield from _host_needs(option, lost, question, kind)
+
+
+def is_selected(option: Option, question: Question, kind: Kind) -> bool:
+    """Whether the profile lets a kind rest on this device. Naming a physical function names its virtual ones."""
+    selected = question.profile.device(kind).select
+    names = {option.device, option.virtual_function.physfn if option.virtual_function is not None else None}
+    return not selected or not names.isdisjoint(selected)
+
+
+def not_selected(option: Option, question: Question, kind: Kind) -> Rejected:
+    """The objection to a device that the profile's ``select`` leaves out."""
+    selected = ", ".join(question.profile.device(kind).select)
+    return reject(option, Reason.NOT_SELECTED, f"the profile selects {selected} for {kind}")
+
+
+def against_stack(option: Option, question: Question) -> Objections:
+    """What the connection and the device's place keep from being handed over, whatever the IOMMU does."""
+    if question.host.stack is not None and question.host.stack.privileged is False:
+        yield reject(
+            option,
+            Reason.NO_PRIVILEGE,
+            f"the connection {question.host.stack.uri} may not take devices from the host",
+            "use qemu:///system, as a member of the group libvirt",
+        )
+    if any(PciAddress.parse(a).domain > _MAX_DOMAIN for a in option.functions):
+        yield reject(
+            option,
+            Reason.BEHIND_VMD,
+            f"{option.device} sits behind an Intel VMD controller, which alone can be handed over",
+            'turn off "VMD" or "RAID mode" in the firmware setup',
+        )
+
+
+def _held_by_guests(host: Host) -> tuple[str, ...]:
+    return (host.stack.guest_functions if host.stack is not None else None) or ()
 
 
 def _virtual_functions(function: PciFunction, host: Host) -> int:
@@ -213,7 +245,7 @@ def named_passthrough(option: Option, question: Question, kind: Kind) -> Objecti
     yield from passthrough(option, question, kind)
 
 
-def _against_iommu(option: Option, question: Question, kind: Kind) -> Objections:
+def against_iommu(option: Option, question: Question, kind: Kind) -> Objections:
     """VFIO isolates by IOMMU groups and interrupt remapping (kernel, Documentation/driver-api/vfio.rst)."""
     iommu, host = question.host.iommu, question.host
     if iommu.enabled is not True:
@@ -236,7 +268,8 @@ def _against_iommu(option: Option, question: Question, kind: Kind) -> Objections
             "the IOMMU does not remap interrupts: a guest could send the host any interrupt",
             "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup",
         )
-    if iommu.acs_override and option.device not in question.profile.device(kind).select:
+    named = question.profile.device(kind).select and is_selected(option, question, kind)
+    if iommu.acs_override and not named:
         yield reject(
             option,
             Reason.ACS_OVERRIDE,

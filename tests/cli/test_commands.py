@@ -272,3 +272,48 @@ def test_options_before_the_command_are_named_when_they_stand_behind_it(clienthv
     shown = clienthv("list", "--connect", "qemu:///system")
     assert shown.returncode == 2
     assert "stands before the command" in shown.stderr
+
+
+def sriov_pc(tmp_path: Path) -> Path:
+    """A host document with a card that could have virtual functions, and its link down."""
+    card = {
+        "address": "0000:01:00.0", "class_code": "020000", "vendor_id": "8086", "device_id": "10c9", "driver": "igb",
+        "iommu_group": 7, "interfaces": ["enp1s0"],
+        "sriov": {
+            "totalvfs": 7, "numvfs": 0, "virtfns": [], "offset": 384, "stride": 2, "vf_device_id": "10ca",
+            "drivers_autoprobe": True, "link_up": False, "writable": True,
+        },
+    }  # fmt: skip
+    document = {
+        "schema": 1, "kind": "host", "pci": [card], "cpu": {"virtualization": "vmx"},
+        "iommu": {"enabled": True, "interrupt_remapping": True, "groups": 8},
+        "roles_read": ["default-route", "network"],
+    }  # fmt: skip
+    file = tmp_path / "pc.json"
+    file.write_text(json.dumps(document))
+    return file
+
+
+def test_a_plan_tells_what_creating_virtual_functions_changes_on_the_host(clienthv: Run, tmp_path: Path) -> None:
+    pc = str(sriov_pc(tmp_path))
+    text = clienthv("plan", "performance", "--host", pc).stdout
+    assert "virtual function 0 of 0000:01:00.0, made at start" in text
+    for words in (
+        "bring enp1s0 up",
+        "write 0 to sriov_drivers_autoprobe",
+        "create 7 virtual functions on 0000:01:00.0",
+    ):
+        assert words in text
+    document = json.loads(clienthv("plan", "performance", "--host", pc, "--json").stdout)
+    nic = next(d for d in document["decisions"] if d["kind"] == "nic")
+    assert (nic["device"], nic["functions"]) == ("0000:02:10.0", ["0000:02:10.0"])
+    assert nic["virtual_function"] == {"physfn": "0000:01:00.0", "index": 0, "created": True}
+    assert [c["action"] for c in document["host_changes"]] == ["link-up", "vf-autoprobe", "create-vfs", "bind-vfio"]
+
+
+def test_a_domain_with_a_virtual_function_that_is_not_there_yet_has_the_place_where_it_will_be(
+    clienthv: Run, tmp_path: Path
+) -> None:
+    done = clienthv("render", "performance", "--host", str(sriov_pc(tmp_path)))
+    assert done.returncode == 0, done.stderr
+    assert '<address type="pci" domain="0x0000" bus="0x02" slot="0x10" function="0x0"/>' in done.stdout

@@ -125,7 +125,23 @@ def slot(choose: Choices, bus: int) -> list[PciFunction]:
         )
     if (functions[0].class_code or "")[:2] in {"02", "03"} and choose.once_in(4):
         functions = with_virtual_functions(functions, choose.of([1, 2, 0]), choose.once_in(2))
+        if choose.once_in(2):
+            functions[0] = with_link(functions[0], choose)
     return functions
+
+
+def with_link(card: PciFunction, choose: Choices) -> PciFunction:
+    """A card of which more is known: where its virtual functions are or would be, and its link."""
+    assert card.sriov is not None
+    sriov = msgspec.structs.replace(
+        card.sriov,
+        offset=choose.of([0x80, 0x100, 1, 0, None, 0xFFFF]),
+        stride=choose.of([1, 2, 0, None]),
+        drivers_autoprobe=choose.of([True, False, None]),
+        link_up=choose.of([False, True, None]),
+        writable=choose.of([True, True, None, False]),
+    )
+    return msgspec.structs.replace(card, sriov=sriov, interfaces=choose.of([("eth0",), ("eth0",), (), None]))
 
 
 def with_virtual_functions(functions: list[PciFunction], count: int, own_groups: bool) -> list[PciFunction]:
@@ -298,6 +314,17 @@ def moving(plan: Plan | str) -> set[str]:
     return {a for d in passed(plan) for a in d.functions} if isinstance(plan, Plan) else set()
 
 
+def made(plan: Plan | str) -> set[str]:
+    """The virtual functions that are not there before the start."""
+    of = plan.of(Kind.NIC) if isinstance(plan, Plan) else None
+    return set(of.functions) if of is not None and of.virtual_function and of.virtual_function.created else set()
+
+
+def there(case: Case, plan: Plan) -> list[PciFunction]:
+    """The functions that move and are there before the start."""
+    return [case.host.by_address[a] for a in moving(plan) - made(plan)]
+
+
 def rung(plan: Plan, profile: Profile, kind: Kind) -> int:
     return profile.ladder(kind).index(plan.of(kind).strategy)
 
@@ -384,10 +411,11 @@ def test_every_gpu_and_network_card_has_its_own_objection_where_pass_through_was
 @settings(max_examples=120)
 @given(cases())
 def test_a_device_that_is_handed_over_is_among_the_functions_that_move_with_it(case: Case) -> None:
-    for decision in passed(planned(case)):
+    plan = planned(case)
+    for decision in passed(plan):
         if decision.kind is not Kind.TPM:
             assert decision.device in decision.functions
-            assert set(decision.functions) <= set(case.host.by_address)
+            assert set(decision.functions) - made(plan) <= set(case.host.by_address)
 
 
 @settings(max_examples=120)
@@ -410,7 +438,7 @@ def may_stay(function: PciFunction) -> bool:
 
 def torn(case: Case, plan: Plan) -> set[str]:
     gone = moving(plan)
-    groups = {case.host.by_address[a].iommu_group for a in gone} - {None}
+    groups = {f.iommu_group for f in there(case, plan)} - {None}
     return {f.address for f in case.host.pci if f.iommu_group in groups and not may_stay(f)} - gone
 
 
@@ -432,26 +460,43 @@ def test_nothing_moves_without_an_iommu_that_is_known_to_work(case: Case) -> Non
     iommu = case.host.iommu
     if iommu.enabled is not True or iommu.interrupt_remapping is False:
         assert moving(plan) == set()
-    assert all(case.host.by_address[a].iommu_group is not None for a in moving(plan))
+    assert all(f.iommu_group is not None for f in there(case, plan))
 
 
 @settings(max_examples=120)
 @given(cases())
 def test_nothing_behind_a_vmd_controller_moves(case: Case) -> None:
-    assert all(case.host.by_address[a].place.domain <= 0xFFFF for a in moving(planned(case)))
+    assert all(PciAddress.parse(a).domain <= 0xFFFF for a in moving(planned(case)))
 
 
 @settings(max_examples=120)
 @given(cases())
 def test_a_card_never_moves_from_under_its_virtual_functions(case: Case) -> None:
-    parents = {f.physfn for f in case.host.pci}
-    assert moving(planned(case)).isdisjoint(parents)
+    plan = planned(case)
+    of = plan.of(Kind.NIC).virtual_function
+    parents = {f.physfn for f in case.host.pci} | {of.physfn if of is not None else None}
+    assert moving(plan).isdisjoint(parents)
+
+
+@settings(max_examples=120)
+@given(cases())
+def test_a_virtual_function_is_made_only_where_none_is_and_nothing_else_lies(case: Case) -> None:
+    plan = planned(case)
+    of = plan.of(Kind.NIC).virtual_function
+    assert made(plan).isdisjoint(case.host.by_address)
+    if of is not None and of.created:
+        card = case.host.by_address[of.physfn]
+        assert card.sriov is not None
+        assert not card.sriov.virtfns
+        assert not card.sriov.numvfs
+        assert card.driver not in {"", *HELD}
+        assert card.sriov.writable is not False
 
 
 @settings(max_examples=120)
 @given(cases())
 def test_a_bridge_never_moves(case: Case) -> None:
-    assert not any((case.host.by_address[a].class_code or "").startswith("06") for a in moving(planned(case)))
+    assert not any((f.class_code or "").startswith("06") for f in there(case, planned(case)))
 
 
 # --- what the host needs
@@ -497,7 +542,7 @@ def test_a_use_that_nobody_looked_for_is_not_taken_for_none(case: Case, forget: 
         case = case._replace(host=msgspec.structs.replace(case.host, roles_read=()))
     plan = planned(case)
     for decision in passed(plan):
-        for address in decision.functions:
+        for address in set(decision.functions) - made(plan):
             for role in unseen_uses(case.host, case.host.by_address[address]):
                 assert permitted(case, decision, address, role), f"{address} may be used by the host: {role}"
 
@@ -570,8 +615,8 @@ def test_turning_the_iommu_off_never_moves_a_decision_up_its_ladder(case: Case) 
 @given(cases())
 def test_every_function_that_leaves_its_driver_is_told_once_with_the_way_back(case: Case) -> None:
     plan = planned(case)
-    changed = [c.device for c in plan.host_changes]
-    assert changed == sorted(a for a in moving(plan) if case.host.by_address[a].driver not in HELD)
+    changed = [c.device for c in plan.host_changes if c.action == "bind-vfio"]
+    assert changed == sorted([*made(plan), *(f.address for f in there(case, plan) if f.driver not in HELD)])
     assert all(c.undo for c in plan.host_changes)
 
 

@@ -176,6 +176,11 @@ def test_a_processor_model_for_another_kind_is_refused() -> None:
     assert "devices.gpu.model" in refusal("[devices.gpu]\nmodel = 'host-model'").message
 
 
+def test_only_a_network_card_has_a_virtual_function_to_trust() -> None:
+    assert "devices.gpu.trust" in refusal("[devices.gpu]\ntrust = true").message
+    assert "devices.nic.trust" in refusal("[devices.nic]\ntrust = 'yes'").message
+
+
 def test_allowing_a_loss_without_naming_the_device_is_refused_with_how_to_name_it() -> None:
     error = refusal("[devices.gpu]\nallow = ['boot-display']")
     assert "devices.gpu.select" in error.message

@@ -24,7 +24,7 @@ from clienthv.model.host import (
     SrIov,
     Stack,
 )
-from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Reason, Rejected, Strategy
+from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile, ProfileText, parse
 
 S, K, R = Strategy, Kind, Reason
@@ -676,23 +676,205 @@ def test_a_card_with_virtual_functions_that_are_not_listed_is_refused() -> None:
     assert refused(pc(card), K.NIC, S.PASSTHROUGH).reason is R.IS_PHYSICAL_FUNCTION
 
 
-def test_a_card_that_could_have_virtual_functions_is_refused_with_how_to_make_some() -> None:
-    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=7, numvfs=0))), K.NIC, S.VF)
-    assert objection.reason is R.NO_VF_CREATED
-    assert "0 of 7" in objection.detail
-    assert f"echo 4 | sudo tee /sys/bus/pci/devices/{NIC.address}/sriov_numvfs" in (objection.fix or "")
+ABLE = but(
+    NIC,
+    interfaces=("enp3s0",),
+    sriov=SrIov(
+        totalvfs=7, numvfs=0, offset=128, stride=2, vf_device_id="10ca", drivers_autoprobe=True, link_up=True,
+        writable=True,
+    ),
+)  # fmt: skip
 
 
-def test_no_more_virtual_functions_are_advised_than_the_card_can_have() -> None:
-    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=2, numvfs=0))), K.NIC, S.VF)
-    assert (objection.fix or "").startswith("echo 2 ")
+def able(**changes: Any) -> PciFunction:
+    """A card that has no virtual functions yet and can have some."""
+    made: PciFunction = but(ABLE, sriov=but(ABLE.sriov, **changes))
+    return made
 
 
-def test_a_card_that_can_have_no_virtual_functions_is_refused() -> None:
-    objection = refused(pc(but(NIC, sriov=SrIov(totalvfs=0, numvfs=0))), K.NIC, S.VF)
-    assert objection.reason is R.NO_SRIOV
-    assert NIC.address in objection.detail
-    assert objection.fix is None
+def actions(plan: Plan) -> list[tuple[str, str, str | None]]:
+    return [(c.action, c.device, c.value) for c in plan.host_changes]
+
+
+def test_a_card_that_can_have_virtual_functions_gets_some_at_start() -> None:
+    decision = decided(pc(ABLE), K.NIC, S.VF)
+    assert (decision.strategy, decision.device, decision.functions) == (S.VF, "0000:03:10.0", ("0000:03:10.0",))
+    assert decision.virtual_function == VirtualFunction(physfn=NIC.address, index=0, created=True)
+    assert decision.model == "8086:10ca"
+    assert "made at start" in decision.why
+
+
+def test_making_virtual_functions_changes_the_host_in_the_order_the_kernel_needs() -> None:
+    plan = planned(pc(able(link_up=False)), K.NIC, S.VF)
+    assert actions(plan) == [
+        ("link-up", NIC.address, "up"),
+        ("vf-autoprobe", NIC.address, "0"),
+        ("create-vfs", NIC.address, "7"),
+        ("bind-vfio", "0000:03:10.0", None),
+    ]
+    words = [c.detail for c in plan.host_changes]
+    assert words[0].startswith("bring enp3s0 up")
+    assert words[1].startswith("write 0 to sriov_drivers_autoprobe")
+    assert words[2].startswith("create 7 virtual functions on 0000:03:00.0")
+    assert all(c.undo for c in plan.host_changes)
+
+
+@pytest.mark.parametrize(("total", "count"), [(1, "1"), (7, "7"), (8, "8"), (63, "8"), (256, "8")])
+def test_no_more_virtual_functions_are_made_than_the_card_can_have_or_a_desktop_needs(total: int, count: str) -> None:
+    assert ("create-vfs", NIC.address, count) in actions(planned(pc(able(totalvfs=total)), K.NIC, S.VF))
+
+
+def test_what_is_set_already_is_not_changed() -> None:
+    made = [action for action, _, _ in actions(planned(pc(able(drivers_autoprobe=False)), K.NIC, S.VF))]
+    assert made == ["create-vfs", "bind-vfio"]
+
+
+def test_a_virtual_function_that_is_there_goes_before_one_that_would_be_made() -> None:
+    second = but(ABLE, address="0000:02:00.0", iommu_group=40)
+    decision = decided(pc(second, PF, VF), K.NIC, S.VF)
+    assert decision.device == VF.address
+    assert decision.virtual_function == VirtualFunction(physfn=PF.address, index=0)
+
+
+def test_a_card_whose_link_is_up_gets_virtual_functions_before_one_whose_link_is_down() -> None:
+    unplugged = but(able(link_up=False), address="0000:02:00.0", iommu_group=40, interfaces=("enp2s0",))
+    assert decided(pc(unplugged, ABLE), K.NIC, S.VF).device == "0000:03:10.0"
+
+
+def test_the_host_may_use_the_card_itself_and_is_warned_that_its_link_goes_away_for_a_moment() -> None:
+    host = pc(ABLE, roles=(role(RoleName.DEFAULT_ROUTE, ABLE), role(RoleName.NETWORK, ABLE)))
+    plan = planned(host, K.NIC, S.VF)
+    assert plan.of(K.NIC).strategy is S.VF
+    assert any(w.code == "pf-link-interrupted" and "the host's network" in w.detail for w in plan.warnings)
+
+
+def test_a_card_whose_link_is_down_has_nothing_to_be_interrupted() -> None:
+    assert "pf-link-interrupted" not in {w.code for w in planned(pc(able(link_up=False)), K.NIC, S.VF).warnings}
+
+
+def test_a_card_whose_driver_nobody_recorded_is_planned_with_a_warning() -> None:
+    plan = planned(pc(but(ABLE, driver=None)), K.NIC, S.VF)
+    assert plan.of(K.NIC).strategy is S.VF
+    assert "vf-driver-unknown" in {w.code for w in plan.warnings}
+
+
+@pytest.mark.parametrize(
+    ("card", "reason", "words"),
+    [
+        (able(totalvfs=0), R.NO_SRIOV, "no number"),
+        (able(totalvfs=None), R.NO_SRIOV, "no number"),
+        (able(offset=None), R.VF_ADDRESS_UNKNOWN, "does not say"),
+        (able(offset=0xFFFF), R.VF_ADDRESS_UNKNOWN, "where none can be"),
+        (able(numvfs=4), R.NO_VF_CREATED, "does not list them"),
+        (but(ABLE, driver=""), R.NO_VF_CREATED, "no driver bound"),
+        (but(ABLE, driver="vfio-pci"), R.NO_VF_CREATED, "held by vfio-pci"),
+        (but(ABLE, driver="mlx4_core"), R.NO_VF_CREATED, "only when it is loaded"),
+        (but(ABLE, interfaces=()), R.NO_PF_INTERFACE, "no network interface"),
+        (but(ABLE, iommu_group=None), R.NO_IOMMU_GROUP, "in no IOMMU group"),
+        (able(writable=False), R.NO_PRIVILEGE, "may not create virtual functions"),
+        (but(ABLE, address="10000:03:00.0"), R.BEHIND_VMD, "VMD"),
+    ],
+)  # fmt: skip
+def test_what_hinders_making_virtual_functions_is_told_of_the_card(
+    card: PciFunction, reason: Reason, words: str
+) -> None:
+    objection = refused(pc(card), K.NIC, S.VF)
+    assert (objection.reason, objection.device) == (reason, card.address)
+    assert words in objection.detail
+    assert objection.fix or reason is R.NO_SRIOV
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"iommu": but(IOMMU_ON, enabled=False)}, R.IOMMU_OFF),
+        ({"iommu": but(IOMMU_ON, interrupt_remapping=False)}, R.NO_INTERRUPT_REMAPPING),
+        ({"iommu": but(IOMMU_ON, acs_override=True)}, R.ACS_OVERRIDE),
+        ({"stack": offering(pci_backends=())}, R.VFIO_UNAVAILABLE),
+        ({"stack": Stack(uri="qemu:///session", privileged=False, capabilities=OFFERED)}, R.NO_PRIVILEGE),
+    ],
+)
+def test_what_speaks_against_handing_over_a_device_speaks_against_making_one(
+    more: dict[str, Any], reason: Reason
+) -> None:
+    assert refused(pc(ABLE, **more), K.NIC, S.VF).reason is reason
+
+
+def test_a_card_in_one_group_with_the_bridge_above_it_would_have_its_virtual_functions_there_too() -> None:
+    bridge = PciFunction(address="0000:00:03.0", class_code="060400", driver="pcieport", iommu_group=0)
+    objection = refused(pc(but(ABLE, iommu_group=0), bridge), K.NIC, S.VF)
+    assert objection.reason is R.IOMMU_GROUP_STAYS
+    assert bridge.address in objection.detail
+
+
+def test_two_ports_in_one_group_do_not_keep_virtual_functions_from_groups_of_their_own() -> None:
+    other = but(NIC, address="0000:03:00.1")
+    assert decided(pc(ABLE, other), K.NIC, S.VF).strategy is S.VF
+
+
+def test_a_place_that_another_function_has_is_not_promised_to_a_virtual_function() -> None:
+    taken = but(NVME, address="0000:03:10.0")
+    assert refused(pc(ABLE, taken), K.NIC, S.VF).reason is R.VF_ADDRESS_UNKNOWN
+
+
+def test_what_a_card_said_a_moment_ago_is_the_objection_to_it() -> None:
+    host, wanted = pc(ABLE), profile(K.NIC, S.VF, S.OMIT)
+    decision = planner.plan(host, wanted, {ABLE.address: "the kernel refused 7 for sriov_numvfs"}).of(K.NIC)
+    assert decision.strategy is S.OMIT
+    assert [(r.reason, r.detail) for r in decision.rejected] == [
+        (R.NO_VF_CREATED, "the kernel refused 7 for sriov_numvfs")
+    ]
+
+
+def test_select_names_a_card_or_the_place_of_one_of_its_virtual_functions() -> None:
+    assert decided(pc(ABLE), K.NIC, S.VF, select=[ABLE.address]).device == "0000:03:10.0"
+    third = decided(pc(ABLE), K.NIC, S.VF, select=["0000:03:10.4"])
+    assert (third.device, third.virtual_function and third.virtual_function.index) == ("0000:03:10.4", 2)
+    assert decided(pc(PF, VF), K.NIC, S.VF, select=[PF.address]).device == VF.address
+    assert refused(pc(ABLE), K.NIC, S.VF, select=["0000:09:00.0"]).reason is R.NOT_SELECTED
+    assert refused(pc(PF, VF), K.NIC, S.VF, select=["0000:09:00.0"]).reason is R.NOT_SELECTED
+
+
+def test_no_virtual_function_is_made_on_a_card_that_goes_to_the_guest_itself() -> None:
+    host = pc(SCREEN, GPU, but(ABLE, iommu_group=1))
+    gpu = profile(K.GPU, S.PASSTHROUGH, S.EMULATED, select=[GPU.address, ABLE.address], allow=["network"])
+    both = but(gpu, devices=but(gpu.devices, nic=but(gpu.devices.nic, prefer=(S.VF, S.EMULATED))))
+    plan = planner.plan(host, both)
+    assert plan.of(K.GPU).functions == (GPU.address, ABLE.address)
+    assert plan.of(K.NIC).strategy is S.EMULATED
+    assert [r.reason for r in plan.of(K.NIC).rejected] == [R.NO_VF_CREATED]
+
+
+def test_a_device_in_another_vm_is_refused() -> None:
+    other = but(VF, address="0000:03:10.2", iommu_group=31, driver="")
+    stack = Stack(uri="qemu:///system", privileged=True, capabilities=OFFERED, guest_functions=(VF.address,))
+    decision = decided(pc(but(PF, sriov=None), but(VF, driver="vfio-pci"), other, stack=stack), K.NIC, S.VF)
+    assert decision.device == other.address
+    assert [(r.reason, r.device) for r in decision.rejected] == [(R.USED_BY_VM, VF.address)]
+
+
+def test_a_virtual_function_that_is_there_needs_the_link_of_its_card() -> None:
+    down = but(PF, interfaces=("enp3s0",), sriov=but(PF.sriov, link_up=False, writable=True))
+    assert actions(planned(pc(down, VF), K.NIC, S.VF)) == [
+        ("link-up", PF.address, "up"),
+        ("bind-vfio", VF.address, None),
+    ]
+    objection = refused(pc(but(down, sriov=but(down.sriov, writable=False)), VF), K.NIC, S.VF)
+    assert objection.reason is R.NO_PRIVILEGE
+    assert "sudo ip link set dev enp3s0 up" in (objection.fix or "")
+    assert refused(pc(but(PF, interfaces=()), VF), K.NIC, S.VF).reason is R.NO_PF_INTERFACE
+
+
+def test_trust_is_set_on_the_virtual_function_and_warned_of() -> None:
+    card = but(PF, interfaces=("enp3s0",), sriov=but(PF.sriov, link_up=True, writable=True))
+    plan = planned(pc(card, VF), K.NIC, S.VF, trust=True)
+    change = next(c for c in plan.host_changes if c.action == "vf-trust")
+    assert (change.device, change.interface, change.index, change.value) == (PF.address, "enp3s0", 0, "on")
+    assert "vf-trusted" in {w.code for w in plan.warnings}
+    made = planned(pc(ABLE), K.NIC, S.VF, trust=True)
+    assert [a for a, _, _ in actions(made)] == ["vf-autoprobe", "create-vfs", "vf-trust", "bind-vfio"]
+    unable = pc(but(card, sriov=but(card.sriov, writable=False)), VF)
+    assert refused(unable, K.NIC, S.VF, trust=True).reason is R.NO_PRIVILEGE
 
 
 def test_a_virtual_function_that_the_host_uses_stays() -> None:

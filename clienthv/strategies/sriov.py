@@ -1,0 +1,281 @@
+"""A network card's virtual functions: those that are there, those that could be made, and what making them takes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from msgspec.structs import replace
+
+from clienthv.model.change import What
+from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, SrIov
+from clienthv.model.plan import Decision, HostChange, Kind, Reason, Rejected, Strategy, VirtualFunction
+from clienthv.model.profile import Profile
+from clienthv.strategies import pci
+from clienthv.strategies.frame import Objections, Option, Options, Question, reject
+
+MOST: Final = 8
+"""How many virtual functions are made at once at most.
+
+The number of a card's functions can only be changed by removing all of them first (kernel,
+Documentation/ABI/testing/sysfs-bus-pci, sriov_numvfs), which running VMs would not survive: so several are made with
+the first. Each takes queues, interrupt vectors and address space from the card; ixgbe, for one, keeps its smallest
+division of the queues up to 15 (drivers/net/ethernet/intel/ixgbe/ixgbe_lib.c).
+"""
+
+_PCI_BRIDGE: Final = "0604"
+# Makes its virtual functions when it is loaded, by the module parameter num_vfs: it has no sriov_configure
+# (drivers/net/ethernet/mellanox/mlx4/main.c).
+_NO_SYSFS: Final = frozenset({"mlx4_core"})
+
+
+def options(question: Question, base_class: str) -> Options:
+    """The virtual functions that are there, in address order; then one for each card that could have some.
+
+    Of those cards the ones whose link is up come first: a port without a cable gives its virtual functions no
+    network either.
+    """
+    cards = []
+    for function in question.host.by_class.get(base_class, ()):
+        if function.physfn is not None:
+            yield _present(function, question.host)
+        elif function.sriov is not None and not _has_functions(function, question.host):
+            cards.append(function)
+    for card in sorted(cards, key=lambda c: c.sriov is None or c.sriov.link_up is not True):
+        yield _possible(card, question)
+
+
+def _has_functions(card: PciFunction, host: Host) -> bool:
+    return card.address in host.virtual_functions or bool(card.sriov and card.sriov.virtfns)
+
+
+def _present(function: PciFunction, host: Host) -> Option:
+    card = host.by_address.get(function.physfn or "")
+    there = card.sriov.virtfns if card is not None and card.sriov is not None else ()
+    index = there.index(function.address) if function.address in there else None
+    made = pci.option(
+        Strategy.VF,
+        function,
+        (function.address,),
+        f"a virtual function of {function.physfn}: native speed, and the card stays with the host",
+    )
+    return replace(made, virtual_function=VirtualFunction(physfn=function.physfn or "", index=index))
+
+
+def _possible(card: PciFunction, question: Question) -> Option:
+    """A virtual function that is not there yet, at its place by offset and stride; at the card's own where unknown."""
+    sriov = card.sriov or SrIov()
+    places = [place_of(card, index) for index in range(number(sriov))]
+    selected = question.profile.device(Kind.NIC).select
+    index = next((n for n, place in enumerate(places) if place in selected), 0)
+    place = places[index] if places else None
+    if place is None or place in question.host.by_address:
+        place = None
+    return Option(
+        strategy=Strategy.VF,
+        device=place or card.address,
+        functions=(place,) if place else (),
+        model=f"{card.vendor_id or '????'}:{sriov.vf_device_id or '????'}",
+        backing=card.label,
+        why=f"virtual function {index} of {card.address}, made at start: native speed; the card stays with the host",
+        virtual_function=VirtualFunction(physfn=card.address, index=index, created=True),
+    )
+
+
+def number(sriov: SrIov) -> int:
+    """How many virtual functions are made on a card: all that it can have, but not more than ``MOST``."""
+    return min(sriov.totalvfs or 0, MOST)
+
+
+def place_of(card: PciFunction, index: int) -> str | None:
+    """Where a card's virtual function would be (PCIe Base Specification, "VF Stride"); None when unknown."""
+    sriov = card.sriov
+    if sriov is None or not sriov.offset or (index and not sriov.stride):
+        return None
+    place = card.place.further(sriov.offset + index * (sriov.stride or 0))
+    return str(place) if place is not None else None
+
+
+def objections(option: Option, question: Question) -> Objections:
+    """What speaks against a network card's virtual function."""
+    of = option.virtual_function
+    card = question.host.by_address.get(of.physfn) if of is not None else None
+    if of is None or card is None or not of.created:  # it is there already
+        yield from pci.passthrough(option, question, Kind.NIC)
+        if card is not None and pci.is_selected(option, question, Kind.NIC):
+            yield from _against_interface(option, card)
+            yield from _against_rights(option, card, question)
+        return
+    # Nobody knows the function's address yet but by its card: that is what an objection names.
+    of_card = replace(option, device=card.address, functions=(card.address,))
+    if not pci.is_selected(option, question, Kind.NIC):
+        yield pci.not_selected(of_card, question, Kind.NIC)
+        return
+    hindered = _hindered(card, question)
+    if hindered is not None:
+        reason, detail, fix = hindered
+        yield reject(of_card, reason, detail, fix)
+        return
+    if not option.functions:
+        yield _without_address(of_card, card)
+    yield from pci.against_stack(of_card, question)
+    yield from pci.against_iommu(of_card, question, Kind.NIC)
+    yield from _against_group(of_card, card, question.host)
+    yield from _against_interface(of_card, card)
+    if card.sriov is not None and card.sriov.writable is False:
+        yield reject(
+            of_card,
+            Reason.NO_PRIVILEGE,
+            f"this user may not create virtual functions on {card.address}",
+            f"run clienthv as root, or: echo {number(card.sriov)} | "
+            f"sudo tee /sys/bus/pci/devices/{card.address}/sriov_numvfs",
+        )
+
+
+def _hindered(card: PciFunction, question: Question) -> tuple[Reason, str, str | None] | None:
+    """Why no virtual function can be made on a card: reason, detail and fix; None where nothing is known to hinder.
+
+    The kernel leaves the making to the card's own driver (drivers/pci/iov.c, sriov_numvfs_store).
+    """
+    sriov, here, reason = card.sriov or SrIov(), card.address, Reason.NO_VF_CREATED
+    if not sriov.totalvfs:
+        return Reason.NO_SRIOV, f"{here} names no number of virtual functions that it can have (sriov_totalvfs)", None
+    if (words := question.refused.get(here)) is not None:
+        return reason, words, "dmesg says more; the firmware setup may have a switch for SR-IOV"
+    if sriov.numvfs:
+        detail = f"{here} has {sriov.numvfs} virtual functions, and the host document does not list them"
+        return reason, detail, "run clienthv inspect --save on that PC"
+    if card.driver in HELD_FOR_GUESTS:
+        detail = f"{here} is held by {card.driver}, and its own driver alone creates virtual functions"
+        return reason, detail, f"give it back to its driver: virsh nodedev-reattach {_nodedev(card)}"
+    if card.driver == "":
+        detail = f"{here} has no driver bound, and its own driver alone creates virtual functions"
+        return reason, detail, f"load its driver: lspci -k -s {here} names it"
+    if card.driver in _NO_SYSFS:
+        detail = f"{here}: the driver {card.driver} creates virtual functions only when it is loaded"
+        return reason, detail, f"options {card.driver} num_vfs={number(sriov)} in a file in /etc/modprobe.d"
+    return None
+
+
+def _nodedev(card: PciFunction) -> str:
+    """The card's name among libvirt's node devices."""
+    return "pci_" + card.address.replace(":", "_").replace(".", "_")
+
+
+def _without_address(of_card: Option, card: PciFunction) -> Rejected:
+    known = card.sriov is not None and card.sriov.offset is not None and card.sriov.stride is not None
+    return reject(
+        of_card,
+        Reason.VF_ADDRESS_UNKNOWN,
+        f"{card.address}: by sriov_offset and sriov_stride its virtual function would be where none can be"
+        if known
+        else f"the host document does not say where virtual functions of {card.address} would be",
+        "create them by hand, or use another card" if known else "run clienthv inspect --save on that PC",
+    )
+
+
+def _against_group(of_card: Option, card: PciFunction, host: Host) -> Objections:
+    """A virtual function joins the group of the bridges above it, where those do not separate what is below them.
+
+    Then the card, which works for the host, is in that group too; otherwise the function has a group of its own,
+    since it counts as a device with one function (kernel, drivers/iommu/iommu.c, pci_device_group).
+    """
+    group = card.iommu_group
+    members = host.by_group[group] if group is not None else ()
+    bridges = [f.address for f in members if f.base_class == _PCI_BRIDGE]
+    if bridges:
+        yield reject(
+            of_card,
+            Reason.IOMMU_GROUP_STAYS,
+            f"{card.address} shares IOMMU group {group} with the bridge {bridges[0]}, so its virtual functions would "
+            "too; the group moves whole or not at all, and the card stays",
+            "put the card into another slot",
+        )
+
+
+def _against_interface(option: Option, card: PciFunction) -> Objections:
+    if card.interfaces == ():
+        yield reject(
+            option,
+            Reason.NO_PF_INTERFACE,
+            f"{card.address} has no network interface, and libvirt sets a virtual function's MAC address through that",
+            f"bind {card.address} to its own driver (lspci -k names it)",
+        )
+
+
+def _against_rights(option: Option, card: PciFunction, question: Question) -> Objections:
+    """What has to be set on the card of a function that is there, by a user who may not."""
+    if card.sriov is None or card.sriov.writable is not False or not card.interfaces:
+        return
+    interface, of = card.interfaces[0], option.virtual_function
+    if card.sriov.link_up is False:
+        yield reject(
+            option,
+            Reason.NO_PRIVILEGE,
+            f"{interface}, the interface of {card.address}, is down, and this user may not bring it up",
+            f"run clienthv as root, or: sudo ip link set dev {interface} up",
+        )
+    if question.profile.device(Kind.NIC).trust:
+        yield reject(
+            option,
+            Reason.NO_PRIVILEGE,
+            f"this user may not set the trust of virtual functions of {interface}",
+            f"run clienthv as root, or leave out devices.nic.trust and: sudo ip link set dev {interface} "
+            f"vf {of.index if of is not None else 0} trust on",
+        )
+
+
+def changes(decision: Decision, host: Host, profile: Profile) -> Iterator[HostChange]:
+    """What ``up`` sets on the card of a network card's virtual function, in the order it is set.
+
+    The link first, since libvirt sets nothing through an interface that is down (virNetDevSaveNetConfig); then that
+    no driver of the host takes the new functions; then how many there are; then trust, which needs the function.
+    """
+    of = decision.virtual_function
+    card = host.by_address.get(of.physfn) if of is not None else None
+    if of is None or card is None:
+        return
+    interface = card.interfaces[0] if card.interfaces else None
+    port = interface or f"the interface of {card.address}"
+    if card.sriov is not None and card.sriov.link_up is False:
+        yield HostChange(
+            action=What.LINK_UP,
+            device=card.address,
+            detail=f"bring {port} up; where a router offers addresses, IPv6 takes them",
+            undo="clienthv down brings it down again once no VM needs it",
+            value="up",
+            interface=interface,
+        )
+    if of.created:
+        yield from _creation(card)
+    if profile.device(Kind.NIC).trust and of.index is not None:
+        yield HostChange(
+            action=What.VF_TRUST,
+            device=card.address,
+            detail=f"set trust on for virtual function {of.index} of {port}",
+            undo="clienthv down sets what it was before",
+            value="on",
+            interface=interface,
+            index=of.index,
+        )
+
+
+def _creation(card: PciFunction) -> Iterator[HostChange]:
+    """The changes that create a card's virtual functions."""
+    sriov = card.sriov or SrIov()
+    count = number(sriov)
+    if sriov.drivers_autoprobe:
+        yield HostChange(
+            action=What.VF_AUTOPROBE,
+            device=card.address,
+            detail=f"write 0 to sriov_drivers_autoprobe of {card.address}, so that no driver takes what is created",
+            undo="clienthv down writes 1 again once no VM needs it",
+            value="0",
+        )
+    yield HostChange(
+        action=What.CREATE_VFS,
+        device=card.address,
+        detail=f"create {count} virtual function{'s' * (count > 1)} on {card.address} ({card.label})",
+        undo="clienthv down removes them once no VM needs them",
+        value=str(count),
+    )
