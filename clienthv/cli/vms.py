@@ -66,9 +66,9 @@ def up_command(
               help="Seconds that the guest gets to shut down.")  # fmt: skip
 @click.pass_obj
 def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: int) -> None:
-    """Ask a VM to shut down, wait, and say what happened."""
+    """Ask a VM to shut down, wait, undo what it needed of the host, and say what happened."""
     with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
-        done = stopping.down(connection, name, stopping.How(force, undefine, timeout))
+        done = stopping.down(connection, name, stopping.How(force, undefine, timeout), note)
     show(done)
 
 
@@ -80,8 +80,8 @@ def list_command(connect: str | None, as_json: bool) -> None:
     from clienthv.report import vms
 
     with _open(connect) as connection:
-        rows = tuple(looking.rows(connection))
-    facts = [vms.facts(r.name, r.state, r.why, r.plan, r.problem) for r in rows]
+        rows = tuple(looking.rows(connection, note))
+    facts = [vms.facts(*row) for row in rows]
     if as_json:
         click.echo(vms.as_json(facts))
     else:
@@ -97,8 +97,8 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
     from clienthv.report import plans, vms
 
     with _open(connect) as connection:
-        row = looking.row(connection.domain(name))
-    facts = vms.facts(row.name, row.state, row.why, row.plan, row.problem)
+        row = looking.row(connection, name, note)
+    facts = vms.facts(*row)
     if as_json:
         click.echo(vms.as_json([facts]))
         return

@@ -84,6 +84,11 @@ _KNOWN: Final[tuple[tuple[str, type[ClienthvError], str], ...]] = (
     ("Multiple USB devices for", HostError, 'name the port of the one that is meant: devices = ["IDS@PORT"]'),
     ("is in use by driver", HostError, "another VM has the device: stop it, or select another in the profile"),
     ("Failed to parse user", HostError, "install libvirt-daemon-system: it makes the account that QEMU runs as"),
+    (
+        "because the PF is not online",
+        HostError,
+        "the card's interface went down: ip link set dev INTERFACE up, and start the VM again",
+    ),
     ("KVM is not available", HostError, "clienthv inspect shows the state of KVM and why"),
     ("failed to initialize kvm", HostError, "clienthv inspect shows the state of KVM and why"),
 )

@@ -26,9 +26,9 @@ def choose(connect: str | None) -> Choice:
     )
 
 
-def read_host(connection: Connection) -> Host:
+def read_host(connection: Connection, root: str = "/") -> Host:
     """This PC with what an open connection offers. Raises HostError when the connection cannot say."""
-    host = inspect.read()
+    host = inspect.read(root)
     return msgspec.structs.replace(host, stack=_stack(connection, host))
 
 

@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from clienthv.errors import ClienthvError, GuestError
 from clienthv.hypervisor import Connection, Domain, DomainState
-from clienthv.lifecycle import pictures, remembered
+from clienthv.lifecycle import live, pictures, remembered, returning
 from clienthv.model.plan import Plan
 
 _AT_REST: Final = 3.0  # seconds without a change
@@ -16,29 +16,55 @@ _IDLE: Final = 0.25  # of one processor
 
 
 class Row(NamedTuple):
-    """One VM: its state and why, and its plan when clienthv made it."""
+    """One VM: its state and why, and its plan when clienthv made it.
+
+    A VM without a state is not there. ``left_behind`` are changes on the host that a VM which does not run has left.
+    """
 
     name: str
-    state: DomainState
+    state: DomainState | None
     why: str
     plan: Plan | None
     problem: str | None
+    left_behind: tuple[str, ...] = ()
 
 
-def rows(connection: Connection) -> Iterator[Row]:
-    """Every VM of the connection, by name. A VM with damaged metadata is still listed."""
-    for domain in sorted(connection.domains(), key=lambda d: d.name):
-        yield row(domain)
+def rows(connection: Connection, say: live.Say) -> Iterator[Row]:
+    """Every VM of the connection, by name. A VM with damaged metadata is still listed.
+
+    So is one that is gone, or was never defined, and has left changes on the host.
+    """
+    left = _left_behind(connection, say)
+    domains = {d.name: d for d in connection.domains()}
+    for name in sorted(domains.keys() | left.keys()):
+        if name in domains:
+            yield _row(domains[name], left.get(name, ()))
+        else:
+            yield Row(name, None, "", None, None, left[name])
 
 
-def row(domain: Domain) -> Row:
-    """One VM."""
+def row(connection: Connection, name: str, say: live.Say) -> Row:
+    """One VM. Raises GuestError."""
+    return _row(connection.domain(name), _left_behind(connection, say).get(name, ()))
+
+
+def _left_behind(connection: Connection, say: live.Say) -> dict[str, tuple[str, ...]]:
+    """What VMs hold of the host by the journal; one that cannot be read does not hide the VMs."""
+    try:
+        return returning.left_behind(connection)
+    except ClienthvError as e:
+        say(f"{e.message}; {e.hint}")
+        return {}
+
+
+def _row(domain: Domain, holds: tuple[str, ...]) -> Row:
     state, why = domain.state()
+    left = () if domain.is_active() else holds
     try:
         known = remembered.read(domain.xml(), domain.name)
     except ClienthvError as e:
-        return Row(domain.name, state, why, None, e.message)
-    return Row(domain.name, state, why, known.plan if known else None, None)
+        return Row(domain.name, state, why, None, e.message, left)
+    return Row(domain.name, state, why, known.plan if known else None, None, left)
 
 
 def must_run(domain: Domain) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -14,8 +12,10 @@ import msgspec
 from clienthv import planner, profiles, render
 from clienthv.errors import GuestError, UsageError
 from clienthv.hypervisor import Connection, Domain, DomainState
-from clienthv.lifecycle import files, live, remembered
+from clienthv.lifecycle import files, live, preparing, remembered
 from clienthv.lifecycle.remembered import Remembered
+from clienthv.lifecycle.returning import Site
+from clienthv.lifecycle.undisturbed import undisturbed
 from clienthv.model import profile as profile_model
 from clienthv.model import values
 from clienthv.model.host import Host
@@ -51,8 +51,8 @@ class Request(NamedTuple):
 def up(connection: Connection, request: Request, say: live.Say) -> Started:
     """Define and start a VM from a profile, or start one that is there, planned anew for this PC.
 
-    When anything fails, or is interrupted, what this call made is taken back: the definition is what it was, and an
-    image it made is removed. Raises every kind of ClienthvError.
+    When anything fails, or is interrupted, what this call made is taken back: the definition is what it was, an image
+    it made is removed, and settings of the host are set back. Raises every kind of ClienthvError.
     """
     name, before, given = _who(connection, request)
     there = connection.find(name)
@@ -63,28 +63,44 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     profile, chain = given if given is not None else _recall(before, name)
     options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
     files.refuse_shared(options, name, connection)
-    host = live.read_host(connection)
     seen = before.seen if before else Seen()
-    plan = planner.plan(host, pinned(profile, seen))
+    wanted = pinned(profile, seen)
+    host = live.read_host(connection)
+    plan = planner.plan(host, wanted)
+    _refuse_useless_disk(request, plan, name)
+    site = Site(connection, name)
+    with preparing.journal_for(plan, site, say) as held, ExitStack() as undo:
+        if held is not None:
+            ready = preparing.make_ready(site, wanted, held, undo, say)
+            host, plan = ready.host, ready.plan
+        kept = _still_offered(seen, plan, host, say)
+        vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=kept)
+        xml = render.render(vm, host)
+        if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
+            say(f"VM {name} has nothing to boot from: give --disk, --new-disk with --cdrom, or --kernel")
+        if new_mib is not None:
+            files.make_disk(options, new_mib, undo)
+        _define_and_start(connection, name, xml, there, undo)
+        undo.pop_all()
+    return Started(name, plan, already_running=False, state=DomainState.RUNNING)
+
+
+def _refuse_useless_disk(request: Request, plan: Plan, name: str) -> None:
+    """Refuse an image that the plan has no place for. Raises UsageError."""
     if (request.files.disk or request.files.new_disk) and plan.of(Kind.DISK).strategy not in _IMAGES:
         msg = f"the disk is {plan.of(Kind.DISK).strategy} in this plan, so a disk image has no place in VM {name}"
         raise UsageError(msg, hint="leave out --disk and --new-disk, or choose another profile")
-    vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=_still_offered(seen, plan, host, say))
-    xml = render.render(vm, host)
-    if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
-        say(f"VM {name} has nothing to boot from: give --disk, --new-disk with --cdrom, or --kernel")
-    with ExitStack() as undo:
-        if new_mib is not None:
-            files.make_disk(options, new_mib, undo)
-        back = _Before(there.xml(inactive=True) if there is not None else None)
-        undo.callback(_restore, connection, name, back)
-        domain = connection.define(xml, name)
-        made = domain.xml(inactive=True)
-        back.own_state = back.xml is None and not _exists(remembered.parse(made).findtext("os/nvram"))
-        domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))
-        domain.start()
-        undo.pop_all()
-    return Started(name, plan, already_running=False, state=DomainState.RUNNING)
+
+
+def _define_and_start(connection: Connection, name: str, xml: str, there: Domain | None, undo: ExitStack) -> None:
+    """Define the VM, note what the definition consists of, and start it; ``undo`` takes it back."""
+    back = _Before(there.xml(inactive=True) if there is not None else None)
+    undo.callback(_restore, connection, name, back)
+    domain = connection.define(xml, name)
+    made = domain.xml(inactive=True)
+    back.own_state = back.xml is None and not _exists(remembered.parse(made).findtext("os/nvram"))
+    domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))
+    domain.start()
 
 
 def _who(
@@ -165,7 +181,7 @@ class _Before:
 
 def _restore(connection: Connection, name: str, before: _Before) -> None:
     """Take a definition back: to what it was, or away. A second interrupt waits until that is done."""
-    with _undisturbed():
+    with undisturbed():
         domain = connection.find(name)
         if domain is not None and domain.is_active():
             domain.destroy()
@@ -181,17 +197,6 @@ def _exists(path: str | None) -> bool:
         return path is not None and Path(path).exists()
     except OSError:
         return True
-
-
-@contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keep the signals that end a program away for a moment; only the main thread gets any."""
-    held = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, held)
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def wait_until_alive(domain: Domain, seconds: float) -> float:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import time
 from typing import Final, NamedTuple
 
-from clienthv.errors import DocumentError, GuestError
+from clienthv import places
+from clienthv.errors import ClienthvError, DocumentError, GuestError
 from clienthv.hypervisor import Connection, Domain
-from clienthv.lifecycle import remembered
+from clienthv.lifecycle import live, remembered, returning
+from clienthv.lifecycle.returning import Site
 from clienthv.model import profile as profile_model
+from clienthv.model.change import What
 
 SHUT_DOWN_WITHIN: Final = 60
 """Seconds that ``down`` gives a guest to shut down."""
@@ -22,8 +25,14 @@ class How(NamedTuple):
     seconds: float
 
 
-def down(connection: Connection, name: str, how: How) -> list[str]:
-    """Stop a VM, and forget its definition when asked. What was done, in sentences. Raises GuestError."""
+def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str]:
+    """Stop a VM, undo what it needed of the host, and forget its definition when asked. What was done, in sentences.
+
+    A VM that is gone but left changes on the host has those undone. Raises GuestError, HostError, DocumentError.
+    """
+    site = Site(connection, name)
+    if connection.find(name) is None and (done := returning.after_stop(site, say)):
+        return done
     domain = connection.domain(name)
     xml = domain.xml(inactive=True)
     try:
@@ -33,11 +42,28 @@ def down(connection: Connection, name: str, how: How) -> list[str]:
     if how.undefine and not remembered.is_ours(xml):
         msg = f"VM {name} was not made by clienthv, so its definition stays"
         raise GuestError(msg, hint=f"virsh undefine {name}")
+    ran = domain.is_active()
     done = [_stop(domain, how, ours)]
+    done += _give_back(site, ours if ran else None, done[0], say)
     if how.undefine:
         domain.undefine()
         image = f"its disk image {ours.options.disk}, " if ours is not None and ours.options.disk else ""
         done.append(f"VM {name} is forgotten; {image}UEFI variables and TPM state stay where it had any")
+    return done
+
+
+def _give_back(site: Site, ran: remembered.Remembered | None, stopped: str, say: live.Say) -> list[str]:
+    """Undo what a VM that has stopped needed of the host. Raises HostError, DocumentError, saying that it stopped."""
+    try:
+        done = returning.after_stop(site, say)
+    except ClienthvError as e:
+        raise type(e)(f"{stopped}; but {e.message}", hint=e.hint, detail=e.detail) from e
+    if not done and ran is not None and not places.is_root():
+        changed = [c.detail for c in ran.plan.host_changes if c.action in {what.value for what in What}]
+        if changed:
+            return [
+                f"what root changed for it stays ({'; '.join(changed)}): clienthv down {site.name} as root undoes it"
+            ]
     return done
 
 

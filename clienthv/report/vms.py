@@ -13,15 +13,18 @@ from clienthv.model.plan import Plan
 _FIRST = re.compile(r"(?<![0-9])0$")  # most kinds have one device, which needs no number
 
 
-def facts(name: str, state: str, why: str, plan: Plan | None, problem: str | None) -> dict[str, Any]:
-    """What is said of one VM: its state, its profile, and the strategy of each device."""
+def facts(
+    name: str, state: str | None, why: str, plan: Plan | None, problem: str | None, left_behind: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What is said of one VM: its state, its profile, the strategy of each device, and what it left on the host."""
     return {
         "name": name,
-        "state": state,
+        "state": state or "not there",
         "why": why or None,
         "profile": plan.profile if plan is not None else None,
         "strategies": {d.name: d.strategy.value for d in plan.decisions} if plan is not None else None,
         "problem": problem,
+        "left_behind": list(left_behind),
     }
 
 
@@ -39,8 +42,11 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"{'NAME':<{width}}  {'STATE':<12}  PROFILE"
     for row in rows:
         state = row["state"] + (f" ({row['why']})" if row["why"] else "")
-        of = row["profile"] or row["problem"] or "not made by clienthv"
+        of = row["profile"] or row["problem"] or ("" if row["state"] == "not there" else "not made by clienthv")
         yield f"{row['name']:<{width}}  {state:<12}  {of}"
         if row["strategies"]:
             devices = ", ".join(f"{_FIRST.sub('', name)} {strategy}" for name, strategy in row["strategies"].items())
             yield f"{'':<{width}}  {devices}"
+        if row["left_behind"]:
+            yield f"{'':<{width}}  still holds changes on the host; clienthv down {row['name']} takes them back:"
+            yield from (f"{'':<{width}}    {sentence}" for sentence in row["left_behind"])
