@@ -662,7 +662,8 @@ def test_no_verdict_is_no_for_what_a_plan_hands_over_unnamed(case: Case) -> None
 
 
 def naming(kind: Kind, *addresses: str) -> Profile:
-    ladder = [s for s in STRATEGIES[kind] if s in {*MOVES, Strategy.OMIT}]
+    # The device itself before its virtual functions: the verdict is on the device.
+    ladder = [s for s in (Strategy.PASSTHROUGH, Strategy.VF, Strategy.OMIT) if s in STRATEGIES[kind]]
     lines = ['[guest]\ndrivers = ["virtio", "nvidia", "amd", "intel"]\n[size]\nvcpus = 1\nmemory = "64 MiB"']
     lines.append(f"[devices.{kind}]\nprefer = {json.dumps(ladder)}\nselect = {json.dumps(addresses)}")
     return parse((ProfileText("named", "named.toml", "\n".join(lines)),))
