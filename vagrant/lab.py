@@ -157,7 +157,7 @@ def _vagrant_up(settings: dict[str, Any], built: Path) -> None:
     name = f"clienthv-lab-{built.name}"
     values = {
         "LAB_VARIANT": settings["variant"], "LAB_DRIVER": settings["driver"], "LAB_SSH_PORT": str(settings["port"]),
-        "LAB_BOX": name, "LAB_KERNEL": str(built), "LAB_FILES": str(PC), "LAB_KEY": str(box.KEY),
+        "LAB_BOX": name, "LAB_KERNEL": str(built), "LAB_FILES": str(PC), "LAB_KEY": str(box.KEY), "LAB_CPUS": os.environ.get("LAB_CPUS", "2"),
     }  # fmt: skip
     log_file = BASE / "vagrant.log"
     with log_file.open("wb") as log:
