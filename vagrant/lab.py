@@ -111,8 +111,8 @@ def up(variant: str = "full") -> None:
     if variant not in VARIANTS:
         msg = f"there is no variant {variant}; the variants are: {', '.join(VARIANTS)}"
         raise LabError(msg)
-    check_programs()
     port = ssh_port()
+    check_programs()
     built = box.build()
     wheel = _wheel()
     try:
@@ -157,7 +157,7 @@ def _vagrant_up(settings: dict[str, Any], built: Path) -> None:
     name = f"clienthv-lab-{built.name}"
     values = {
         "LAB_VARIANT": settings["variant"], "LAB_DRIVER": settings["driver"], "LAB_SSH_PORT": str(settings["port"]),
-        "LAB_BOX": name, "LAB_KERNEL": str(built), "LAB_FILES": str(PC), "LAB_KEY": str(box.KEY), "LAB_CPUS": os.environ.get("LAB_CPUS", "2"),
+        "LAB_BOX": name, "LAB_KERNEL": str(built), "LAB_FILES": str(PC), "LAB_KEY": str(box.KEY),
     }  # fmt: skip
     log_file = BASE / "vagrant.log"
     with log_file.open("wb") as log:
@@ -179,7 +179,8 @@ def _vagrant_up(settings: dict[str, Any], built: Path) -> None:
     SSH_CONFIG.write_text(
         f"Host lab\n HostName 127.0.0.1\n Port {settings['port']}\n User vagrant\n IdentityFile {box.KEY}\n"
         " IdentitiesOnly yes\n StrictHostKeyChecking no\n UserKnownHostsFile /dev/null\n LogLevel ERROR\n"
-        f" ConnectTimeout 30\n ControlMaster auto\n ControlPath {BASE}/ssh-%C\n ControlPersist 120\n"
+        f" ConnectTimeout 30\n ServerAliveInterval 15\n ServerAliveCountMax 8\n"
+        f" ControlMaster auto\n ControlPath {BASE}/ssh-%C\n ControlPersist 120\n"
     )
 
 

@@ -115,6 +115,27 @@ class Pc:
         assert "guest: end" in text, f"the guest said in {seconds} s: {text or 'nothing'}"
         return Report(text)
 
+    def with_functions(self, name: str, addresses: list[str], domain_type: str = "kvm") -> str:
+        """A domain for the small guest with these functions of the PC: written here, without clienthv."""
+        given = "".join(
+            "<hostdev mode='subsystem' type='pci' managed='yes'><source>"
+            "<address domain='0x{}' bus='0x{}' slot='0x{}' function='0x{}'/></source></hostdev>".format(
+                *re.split("[:.]", address)
+            )
+            for address in addresses
+        )
+        return (
+            f"<domain type='{domain_type}'><name>{name}</name><memory unit='MiB'>256</memory><vcpu>1</vcpu>"
+            f"<os><type machine='q35'>hvm</type><kernel>{GUEST}/vmlinuz</kernel>"
+            f"<initrd>{GUEST}/initrd.img</initrd><cmdline>console=ttyS0 quiet</cmdline></os>"
+            f"<features><acpi/><apic/></features><devices><controller type='usb' model='none'/>"
+            f"<memballoon model='none'/><serial type='pty'/><console type='pty'/>{given}</devices></domain>"
+        )
+
+    def give(self, name: str, addresses: list[str], domain_type: str = "kvm") -> Any:
+        """Start such a domain by virsh; what testinfra tells of it."""
+        return self.run(f"virsh create {self.put(self.with_functions(name, addresses, domain_type), '/run/give.xml')}")
+
     def state(self) -> list[str]:
         """All that a VM could change about the PC's devices: drivers, overrides, virtual functions, links."""
         return self.ok(f"sh -c {shlex.quote(READ_STATE)}").splitlines()

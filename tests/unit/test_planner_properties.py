@@ -33,7 +33,7 @@ from clienthv.model.host import (
     SrIov,
     Stack,
 )
-from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Strategy
+from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.values import PciAddress, parse_mib
 from clienthv.model.vm import Options, Vm
