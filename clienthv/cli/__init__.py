@@ -98,6 +98,8 @@ def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
 
 def main() -> None:
     """The console script. Interrupts and signals that end it unwind first: nothing half made stays."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__ left it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
     try:

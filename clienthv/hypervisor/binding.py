@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,9 @@ def libvirt() -> Any:
     except ImportError as e:
         msg = "libvirt's Python binding is not installed"
         raise HostError(msg, hint="install python3-libvirt (make setup), or pip install 'clienthv[libvirt]'") from e
-    binding.registerErrorHandler(lambda *_: None, None)
+    # Errors come as exceptions; the handler only keeps libvirt from printing them. It is no Python function: in one,
+    # a signal would be handled where no exception can leave, and the interrupt would be printed and lost.
+    binding.registerErrorHandler(operator.is_, None)
     return binding
 
 

@@ -73,6 +73,17 @@ class Machine:
             stderr=subprocess.PIPE,
         )
 
+    @staticmethod
+    def await_main(process: subprocess.Popen[str]) -> None:
+        """Wait until the program has taken over from Python's start: until it handles SIGTERM."""
+        handles_sigterm = 1 << (signal.SIGTERM - 1)
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+            if int(caught.split()[1], 16) & handles_sigterm:
+                return
+            time.sleep(0.01)
+
     @contextmanager
     def on_a_terminal(self, *arguments: str) -> Iterator[Terminal]:
         """Run clienthv with a terminal of its own, until the block ends."""
