@@ -68,7 +68,7 @@ def test_a_trusted_virtual_function_is_trusted_by_the_card(pc: Pc, untouched: Un
     mine = [line for line in pc.ok(f"ip link show {interface}").splitlines() if mac.get("address", "-") in line]
     assert len(mine) == 1
     assert "trust on" in mine[0]
-    pc.down("trusted")
+    pc.down("trusted", "--force")
     assert pc.state() == untouched()
 
 
@@ -150,7 +150,7 @@ def test_a_group_moves_whole(pc: Pc, untouched: Untouched) -> None:
     ("kind", "ids", "reason", "evidence"),
     [
         ("gpu", "1234:1111", "boot-display", "boot_vga"),
-        ("nic", "1af4:1000", "default-route", "/proc/net/route"),
+        ("nic", "1af4:1041", "default-route", "/proc/net/route"),
         ("disk", "1af4:1042", "mounted-disk", "/ is on vda"),
         ("usb", "1b36:000d", "host-input", "ID_INPUT_KEYBOARD"),
     ],

@@ -651,14 +651,16 @@ def verdicts(host: Host) -> dict[str, Device]:
 @EVERY_RECORDED
 def test_no_verdict_on_a_recorded_pc_is_no_for_what_a_plan_hands_over(case: Case) -> None:
     judged = verdicts(case.host)
-    assert [a for a in moving(planner.plan(case.host, case.profile)) if judged[a].verdict is Verdict.NO] == []
+    plan = planner.plan(case.host, case.profile)
+    # A virtual function that is still to be created has no verdict yet.
+    assert [a for a in moving(plan) if a in judged and judged[a].verdict is Verdict.NO] == []
 
 
 @settings(max_examples=120)
 @given(cases())
 def test_no_verdict_is_no_for_what_a_plan_hands_over_unnamed(case: Case) -> None:
     plan, judged = tried(case.host, profiles.load("performance")[0]), verdicts(case.host)
-    assert [a for a in moving(plan) if judged[a].verdict is Verdict.NO] == []
+    assert [a for a in moving(plan) if a in judged and judged[a].verdict is Verdict.NO] == []
 
 
 def naming(kind: Kind, *addresses: str) -> Profile:
