@@ -54,24 +54,13 @@ def create_image(path: Path, mib: int) -> None:
 
 def _qemu_img(arguments: list[str], what: str) -> str:
     program = _find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
-    try:
-        done = subprocess.run(
-            [*_limits(), program, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired as e:
-        msg = f"cannot {what}: qemu-img did not finish within {_SECONDS} seconds"
-        raise DiskError(msg, hint="is the file on a network share that is gone?") from e
-    if done.returncode != 0:
-        words = done.stderr.strip().removeprefix("qemu-img: ") or f"qemu-img ended with {done.returncode}"
-        msg = f"cannot {what}: {words.splitlines()[0]}"
-        raise DiskError(msg, hint="check the path, the permissions and the free space", detail=done.stderr)
-    return done.stdout
+    told = _Told(
+        "qemu-img: ",
+        DiskError,
+        late="is the file on a network share that is gone?",
+        failed="check the path, the permissions and the free space",
+    )
+    return _output([*_limits(), program, *arguments], "qemu-img", what, told)
 
 
 def set_link(interface: str, *, up: bool) -> None:
@@ -105,9 +94,24 @@ def vf_trust(interface: str, index: int) -> bool | None:
 
 def _ip(arguments: list[str], what: str, hint: str = "run clienthv as root; dmesg shows what the driver says") -> str:
     program = _find("ip", "install iproute2 (iproute on Fedora)")
+    late = "dmesg shows whether the network card's driver hangs"
+    return _output([program, *arguments], "ip", what, _Told("RTNETLINK answers: ", HostError, late, failed=hint))
+
+
+class _Told(NamedTuple):
+    """How a program's failure is told: the words it begins its own with, the error, and the hints."""
+
+    prefix: str
+    error: type[DiskError | HostError]
+    late: str
+    failed: str
+
+
+def _output(command: list[str], name: str, what: str, told: _Told) -> str:
+    """What a program prints, in plain words of the C locale. Raises the error that ``told`` names."""
     try:
         done = subprocess.run(
-            [program, *arguments],
+            command,
             capture_output=True,
             text=True,
             errors="replace",
@@ -116,12 +120,12 @@ def _ip(arguments: list[str], what: str, hint: str = "run clienthv as root; dmes
             check=False,
         )
     except subprocess.TimeoutExpired as e:
-        msg = f"cannot {what}: ip did not finish within {_SECONDS} seconds"
-        raise HostError(msg, hint="dmesg shows whether the network card's driver hangs") from e
+        msg = f"cannot {what}: {name} did not finish within {_SECONDS} seconds"
+        raise told.error(msg, hint=told.late) from e
     if done.returncode != 0:
-        words = done.stderr.strip().removeprefix("RTNETLINK answers: ") or f"ip ended with {done.returncode}"
+        words = done.stderr.strip().removeprefix(told.prefix) or f"{name} ended with {done.returncode}"
         msg = f"cannot {what}: {words.splitlines()[0]}"
-        raise HostError(msg, hint=hint, detail=done.stderr)
+        raise told.error(msg, hint=told.failed, detail=done.stderr)
     return done.stdout
 
 

@@ -87,11 +87,10 @@ def give(*paths: Path) -> None:
             os.chown(path, NOBODY, NOBODY, follow_symlinks=False)
 
 
-def own_folder(path: Path) -> Path:
+def own_folder(path: Path) -> None:
     """Make a folder of the account's."""
     path.mkdir(mode=0o755, parents=True, exist_ok=True)
     give(path)
-    return path
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -142,6 +141,6 @@ def check_space(bytes_needed: int) -> None:
 def tail(path: Path, what: str, lines: int = 15) -> str:
     """What failed, with the end of its log, without the noise."""
     text = path.read_text(errors="replace").replace("\r", "").splitlines() if path.exists() else []
-    noise = ("\tfrom ", "==> pc:  ", "==> pc:     ")  # Ruby's stack, and Vagrant's list of settings
+    noise = ("\tfrom ", "==> pc:  ")  # Ruby's stack, and Vagrant's list of settings
     text = [line for line in text if line.strip() and not line.startswith(noise)]
     return "\n".join([f"{what}; the end of {path}:", *(f"  {line}" for line in text[-lines:])])

@@ -162,6 +162,10 @@ class Pc:
         assert len(found) == 1, found
         return found[0].split()[0]
 
+    def interface(self, ids: str) -> str:
+        """The network interface of the one function with these ids."""
+        return self.ok(f"ls /sys/bus/pci/devices/{self.function(ids)}/net").strip()
+
     def first_mib(self, disk: str) -> str:
         """The SHA-256 of a disk's first MiB, read past the cache."""
         return self.ok(f"dd if={disk} bs=64k count=16 iflag=direct status=none | sha256sum").split()[0]

@@ -23,7 +23,7 @@ def uses_kvm(pc: Pc, name: str) -> bool:
 
 
 def test_performance_passes_the_gpu_and_a_virtual_function(pc: Pc, untouched: Untouched) -> None:
-    interface = pc.ok(f"ls /sys/bus/pci/devices/{pc.function(SRIOV_NIC)}/net").strip()
+    interface = pc.interface(SRIOV_NIC)
     assert not int(pc.ok(f"cat /sys/class/net/{interface}/flags"), 16) & 1, "the PF is down before"
 
     pc.up("performance", work="ping=192.0.2.1 from=192.0.2.2/24")
@@ -61,7 +61,7 @@ def test_two_guests_talk_over_virtual_functions_of_one_card(pc: Pc, untouched: U
 
 def test_a_trusted_virtual_function_is_trusted_by_the_card(pc: Pc, untouched: Untouched) -> None:
     card = pc.function(SRIOV_NIC)
-    interface = pc.ok(f"ls /sys/bus/pci/devices/{card}/net").strip()
+    interface = pc.interface(SRIOV_NIC)
     pc.up(pc.profile("trusted", nic={"prefer": ["vf"], "select": [card], "trust": True}))
     mac = pc.domain("trusted").find("devices/interface/mac")
     assert mac is not None

@@ -125,9 +125,10 @@ def agree(pc: Pc, endpoint: str) -> None:
 
 
 def test_the_table_has_every_device(pc: Pc) -> None:
-    assert {ids_of(pc, address) for address in judged(pc)} == {e.split()[0] for e in WITHOUT_VFS}
+    addresses = judged(pc)
+    assert {ids_of(pc, address) for address in addresses} == {e.split()[0] for e in WITHOUT_VFS}
     bridges = pc.ok("lspci -D -n -d ::0600; lspci -D -n -d ::0601; lspci -D -n -d ::0604").splitlines()
-    assert len(judged(pc)) + len(bridges) == len(pc.ok("lspci -D -n").splitlines())
+    assert len(addresses) + len(bridges) == len(pc.ok("lspci -D -n").splitlines())
 
 
 @pytest.mark.parametrize("endpoint", WITHOUT_VFS[:-4], ids=lambda e: ENDPOINTS[e])
@@ -138,7 +139,7 @@ def test_the_verdict_is_what_happens(pc: Pc, untouched: Callable[[], list[str]],
 @pytest.fixture
 def with_virtual_functions(pc: Pc) -> Iterator[None]:
     """One virtual function on each card that can have some, made by hand and left without a driver."""
-    interface = pc.ok(f"ls /sys/bus/pci/devices/{pc.function('8086:10c9')}/net").strip()
+    interface = pc.interface("8086:10c9")
     cards = [f"/sys/bus/pci/devices/{pc.function(ids)}" for ids in ("8086:10c9", "1b36:0010")]
     pc.ok(f"ip link set {interface} up")
     for card in cards:
@@ -148,7 +149,7 @@ def with_virtual_functions(pc: Pc) -> Iterator[None]:
     for card in cards:
         pc.ok(f"echo 0 > {card}/sriov_numvfs; echo 1 > {card}/sriov_drivers_autoprobe")
     pc.ok("udevadm settle")
-    interface = pc.ok(f"ls /sys/bus/pci/devices/{pc.function('8086:10c9')}/net").strip()
+    interface = pc.interface("8086:10c9")
     pc.ok(f"ip link set {interface} down")
 
 

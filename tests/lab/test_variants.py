@@ -74,10 +74,9 @@ def test_the_kernel_agrees_that_nothing_can_be_passed(pc: Pc) -> None:
 
 
 def test_up_gives_a_running_vm(pc: Pc, untouched: Callable[[], list[str]]) -> None:
-    extra = {} if LACKS[pc.variant].reason else {"gpu": {"prefer": ["passthrough", "paravirtual"]}}
     nic = {"prefer": ["vf", "passthrough", "paravirtual"]}
     gpu = {"prefer": ["passthrough", "vf", "paravirtual-3d", "paravirtual", "emulated"]}
-    name = pc.profile("desktop", **({"gpu": gpu, "nic": nic, "display": {"prefer": ["emulated"]}} | extra))
+    name = pc.profile("desktop", gpu=gpu, nic=nic, display={"prefer": ["emulated"]})
     pc.up(name, "--wait")
     report = pc.guest(name, seconds=400)
     if LACKS[pc.variant].reason:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -207,19 +208,25 @@ def test_a_start_that_fails_or_is_interrupted_leaves_the_host_as_it_was(pc: Pc, 
     assert pc.entries() == []
 
 
+def breaking(what: str, after: bool, error: type[BaseException]) -> Callable[[Any, str], None]:
+    """Makes changes as ever, until one of a kind: that ends in an error, before or after it is made."""
+    make = hostchanges.make
+
+    def broken(change: Any, root: str) -> None:
+        if change.setting.what != what:
+            make(change, root)
+            return
+        if after:
+            make(change, root)
+        raise error
+
+    return broken
+
+
 @pytest.mark.parametrize("what", ["link-up", "vf-autoprobe", "create-vfs", "vf-trust"])
 @pytest.mark.parametrize("after", [False, True], ids=["before it is made", "after it is made"])
 def test_an_interrupt_in_the_middle_leaves_the_host_as_it_was(pc: Pc, what: str, after: bool, monkeypatch: Any) -> None:
-    make = hostchanges.make
-
-    def interrupted(change: Any, root: str) -> None:
-        if change.setting.what == what:
-            if after:
-                make(change, root)
-            raise KeyboardInterrupt
-        make(change, root)
-
-    monkeypatch.setattr(hostchanges, "make", interrupted)
+    monkeypatch.setattr(hostchanges, "make", breaking(what, after, KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         pc.start("a", wish(trust=True))
     assert pc.card.state == UNTOUCHED
@@ -236,15 +243,7 @@ def test_after_a_crash_in_the_middle_down_sets_back_what_was_made(
     pc: Pc, what: str, after: bool, monkeypatch: Any
 ) -> None:
     make, take_back = hostchanges.make, preparing._take_back
-
-    def crashing(change: Any, root: str) -> None:
-        if change.setting.what == what:
-            if after:
-                make(change, root)
-            raise Crash
-        make(change, root)
-
-    monkeypatch.setattr(hostchanges, "make", crashing)
+    monkeypatch.setattr(hostchanges, "make", breaking(what, after, Crash))
     monkeypatch.setattr(preparing, "_take_back", lambda *_: None)
     with pytest.raises(Crash):
         pc.start("a", wish(trust=True))
