@@ -13,12 +13,13 @@ _VIRTIO_SOUND_LIBVIRT: Final = (10, 4)  # libvirt 10.4.0 release notes: sound mo
 
 
 def options(strategy: Strategy, question: Question) -> Options:
-    """Every sound controller of its own (not a graphics card's), or a virtual one."""
+    """Every sound controller of its own (not a graphics card's), other multimedia that is named, or a virtual one."""
     host = question.host
     match strategy:
         case Strategy.PASSTHROUGH:
             for function in host.by_class.get("04", ()):
-                if function.base_class == _HDA_CLASS and not pci.belongs_to_gpu(host, function):
+                named = function.address in question.profile.device(Kind.AUDIO).select
+                if (named or function.base_class == _HDA_CLASS) and not pci.belongs_to_gpu(host, function):
                     yield pci.whole(function, question, Kind.AUDIO, "the host's own sockets")
         case Strategy.PARAVIRTUAL:
             yield Option(

@@ -10,14 +10,14 @@ _NVME_CLASS = "0108"
 
 
 def options(strategy: Strategy, question: Question) -> Options:
-    """Every NVMe controller that could be handed over whole, or a disk image."""
+    """Every NVMe controller, any other storage controller that the profile names, or a disk image."""
     match strategy:
         case Strategy.PASSTHROUGH:
             for function in question.host.by_class.get("01", ()):
-                if function.base_class == _NVME_CLASS and function.physfn is None:
-                    yield pci.whole(
-                        function, question, Kind.DISK, f"{function.label}, the whole controller and all on it"
-                    )
+                named = function.address in question.profile.device(Kind.DISK).select
+                if function.physfn is None and (named or function.base_class == _NVME_CLASS):
+                    why = f"{function.label}, the whole controller and all on it"
+                    yield pci.whole(function, question, Kind.DISK, why)
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,

@@ -233,6 +233,17 @@ def test_what_nobody_should_lose_unasked_is_taken_only_when_it_is_named(kind: Ki
     assert moved(pc(OF[kind]), kind, **named(OF[kind])) == (OF[kind].address,)
 
 
+@pytest.mark.parametrize(
+    ("kind", "class_code"),
+    [(K.DISK, "010000"), (K.DISK, "010601"), (K.DISK, "010700"), (K.AUDIO, "040100")],
+    ids=["SCSI", "SATA", "SAS", "AC97"],
+)
+def test_other_hardware_of_the_kind_is_taken_when_it_is_named(kind: Kind, class_code: str) -> None:
+    device = but(OF[kind], class_code=class_code)
+    assert refused(pc(device), kind, S.PASSTHROUGH).reason is R.NO_SUCH_DEVICE
+    assert moved(pc(device), kind, **named(device)) == (device.address,)
+
+
 @pytest.mark.parametrize("kind", [K.GPU, K.NIC])
 def test_a_free_device_is_taken_without_being_named(kind: Kind) -> None:
     assert moved(pc(SCREEN, OF[kind]), kind) == (OF[kind].address,)
