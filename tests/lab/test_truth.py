@@ -95,9 +95,8 @@ def give(pc: Pc, device: Device) -> tuple[bool, str]:
     """Give the functions to a guest: whether it has them, and what was seen."""
     created = pc.give("truth", device.functions)
     if created.rc != 0:
-        lines = [line.removeprefix("error: ") for line in created.stderr.splitlines() if line.strip()]
-        words = re.sub(r"^.*?(?=vfio |internal error|unsupported|operation)|^\S+Z qemu\S+: ", "", lines[-1])
-        return False, f"refused: {words}"
+        words = re.sub("^.*(?=vfio [0-9a-f]{4}:)", "", " ".join(created.stderr.split()))
+        return False, f"refused: {re.sub('group [0-9]+ is', 'its group is', words)}"
     try:
         report = pc.guest("truth")
         wanted = {ids_of(pc, a) for a in device.functions}

@@ -63,7 +63,7 @@ def test_the_plan_steps_down_with_the_reason_and_the_fix(pc: Pc) -> None:
         assert lack.reason in {r["reason"] for r in plan["nic"]["rejected"]}
     else:
         assert against == {}
-        assert {r["reason"] for r in plan["cpu"]["rejected"]} == {"kvm-not-usable"}
+        assert {r["reason"] for r in plan["cpu"]["rejected"]} == {"no-hardware-virtualization"}
 
 
 def test_the_kernel_agrees_that_nothing_can_be_passed(pc: Pc) -> None:
@@ -78,7 +78,7 @@ def test_up_gives_a_running_vm(pc: Pc, untouched: Callable[[], list[str]]) -> No
     gpu = {"prefer": ["passthrough", "vf", "paravirtual-3d", "paravirtual", "emulated"]}
     name = pc.profile("desktop", gpu=gpu, nic=nic, display={"prefer": ["emulated"]})
     pc.up(name, "--wait")
-    report = pc.guest(name, seconds=400)
+    report = pc.guest(name, seconds=900)  # without AMD-V: emulation within emulation
     if LACKS[pc.variant].reason:
         assert "1002:5046" not in report.pci
         assert [line.split(" driver ")[1] for line in report.of("net")] == ["virtio_net carrier 1"]
