@@ -22,6 +22,7 @@ from clienthv.model.host import Connector, PciFunction
 _ID: Final = re.compile(r"^0x([0-9a-fA-F]{4})\Z")
 _CLASS: Final = re.compile(r"^0x([0-9a-fA-F]{6})\Z")
 _REVISION: Final = re.compile(r"^0x([0-9a-fA-F]{2})\Z")
+_ACCESS_PLATFORM: Final = 33  # include/uapi/linux/virtio_config.h, VIRTIO_F_ACCESS_PLATFORM
 _T = TypeVar("_T")
 _DISPLAY: Final = "03"  # PCI Code and ID Assignment Specification: base class 03, display controllers
 
@@ -79,7 +80,16 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
         connectors=_connectors(tree, card, class_code) if belongings.cards is not None else None,
         interfaces=interfaces,
         block_devices=_of(belongings.disks, address),
+        access_platform=_access_platform(tree, here),
     )
+
+
+def _access_platform(tree: Tree, here: str) -> bool | None:
+    """Bit 33 of the features that a virtio device and its driver agreed on (kernel, drivers/virtio/virtio.c)."""
+    device = next((name for name in tree.names(here) or () if re.fullmatch(r"virtio[0-9]+", name)), None)
+    features = tree.attribute(f"{here}/{device}/features") if device is not None else None
+    known = features is not None and re.fullmatch(r"[01]{64,128}", features) is not None
+    return features[_ACCESS_PLATFORM] == "1" if features is not None and known else None
 
 
 def _belongings(tree: Tree, disks: Disks) -> _Belongings:

@@ -133,7 +133,8 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     ``driver`` is the bound driver's name, "" when none is bound. ``class_code`` is the class with its
     programming interface (six digits) or without where that is unknown. ``reset_methods`` as in sysfs.
-    ``bridge_path`` holds the bridges from the root to the function.
+    ``bridge_path`` holds the bridges from the root to the function. ``access_platform``, of virtio devices alone, is
+    whether they reach memory through the IOMMU (virtio specification, VIRTIO_F_ACCESS_PLATFORM).
     """
 
     address: Address
@@ -158,6 +159,7 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     connectors: tuple[Connector, ...] | None = None
     interfaces: tuple[str, ...] | None = None
     block_devices: tuple[str, ...] | None = None
+    access_platform: bool | None = None
 
     @cached_property
     def place(self) -> PciAddress:

@@ -90,6 +90,8 @@ class Reason(StrEnum):
     IDS_UNKNOWN = "ids-unknown"
     BEHIND_VMD = "behind-vmd"
     USED_BY_VM = "used-by-vm"
+    BYPASSES_IOMMU = "bypasses-iommu"
+    IOMMU_BYPASS_UNKNOWN = "iommu-bypass-unknown"
     # what the host needs
     BOOT_DISPLAY = "boot-display"
     BOOT_DISPLAY_UNKNOWN = "boot-display-unknown"

@@ -15,6 +15,7 @@ _HOST_BRIDGE: Final = "0600"
 _PCI_BRIDGES: Final = frozenset({"0604", "0609"})
 _RAID_CONTROLLER: Final = "0104"
 _NON_ESSENTIAL: Final = "13"
+_VIRTIO: Final = "1af4"
 _MAX_DOMAIN: Final = 0xFFFF  # PCI has 16 bits; Linux numbers VMD's own domains from 0x10000
 _CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
 _HDMI_AUDIO: Final = "0403"
@@ -183,8 +184,30 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
                 f"{address} has {virtual} virtual function{'s' * (virtual > 1)}, which would vanish with it",
                 f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
             )
+        yield from _bypasses_iommu(option, function)
         for lost in (function, *behind(function, question.host)):
             yield from _host_needs(option, lost, question, kind)
+
+
+def _bypasses_iommu(option: Option, function: PciFunction) -> Objections:
+    """A virtio device without VIRTIO_F_ACCESS_PLATFORM uses physical addresses: a guest's would be the host's memory.
+
+    Source: virtio specification, "Reserved Feature Bits"; QEMU, hw/virtio/virtio-bus.c (iommu_platform).
+    """
+    if function.vendor_id != _VIRTIO or function.access_platform or function.driver in HELD_FOR_GUESTS:
+        return
+    known = function.access_platform is False
+    yield reject(
+        option,
+        Reason.BYPASSES_IOMMU if known else Reason.IOMMU_BYPASS_UNKNOWN,
+        f"{function.address} is a virtio device that reads and writes past the IOMMU: a guest would reach the memory "
+        "of the host through it (no VIRTIO_F_ACCESS_PLATFORM)"
+        if known
+        else f"the host document does not say whether {function.address}, a virtio device, goes through the IOMMU",
+        "iommu_platform=on for that device, on the machine below"
+        if known
+        else "run clienthv inspect on that PC while virtio-pci drives the device",
+    )
 
 
 def is_selected(option: Option, question: Question, kind: Kind) -> bool:

@@ -364,3 +364,18 @@ def test_a_card_with_a_driver_and_no_interface_may_serve_another_network_namespa
     host = whole(read(root))
     assert not {RoleName.NETWORK, RoleName.DEFAULT_ROUTE} & set(host.roles_read)
     assert any("another network namespace" in sentence for sentence in host.unknown)
+
+
+@pytest.mark.parametrize(
+    ("features", "through"),
+    [("0" * 33 + "1" + "0" * 30, True), ("1" * 33 + "0" + "1" * 30, False), ("1" * 33, None), ("rubbish", None)],
+    ids=["bit 33 is set", "bit 33 alone is not", "cut short", "rubbish"],
+)
+def test_whether_a_virtio_device_goes_through_the_iommu_is_read_from_its_features(
+    features: str, through: bool | None, tmp_path: Path
+) -> None:
+    folder = function(str(tmp_path), "pci0000:00/0000:00:03.0", vendor="0x1af4", device="0x1041")
+    (folder / "virtio0").mkdir()
+    (folder / "virtio0/features").write_text(features + "\n")
+    (read_function,) = whole(read(str(tmp_path))).pci
+    assert read_function.access_platform is through

@@ -394,6 +394,19 @@ def test_a_libvirt_without_vfio_cannot_hand_devices_over() -> None:
     assert "vfio-pci" in (objection.fix or "")
 
 
+@pytest.mark.parametrize(
+    ("through", "reason"), [(False, R.BYPASSES_IOMMU), (None, R.IOMMU_BYPASS_UNKNOWN)], ids=["known", "unknown"]
+)
+def test_a_virtio_device_that_goes_past_the_iommu_stays(through: bool | None, reason: Reason) -> None:
+    card = but(NIC, vendor_id="1af4", driver="virtio-pci", access_platform=through)
+    assert refused(pc(card), K.NIC, S.PASSTHROUGH).reason is reason
+
+
+def test_a_virtio_device_that_goes_through_the_iommu_may_move() -> None:
+    card = but(NIC, vendor_id="1af4", driver="virtio-pci", access_platform=True)
+    assert moved(pc(card), K.NIC) == (card.address,)
+
+
 def test_a_connection_without_privilege_cannot_take_devices() -> None:
     stack = Stack(uri="qemu:///session", privileged=False, capabilities=OFFERED)
     objection = refused(pc(NIC, stack=stack), K.NIC, S.PASSTHROUGH)
