@@ -11,31 +11,35 @@ from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
+from msgspec.structs import replace
+
 from clienthv.errors import PlanError
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Option, Question, cautions, pci, size, sriov, usb_device
+from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, size, sriov, usb_device
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
 
 
-def plan(host: Host, profile: Profile, refused: Mapping[str, str] = MappingProxyType({})) -> Plan:
+def plan(
+    host: Host, profile: Profile, refused: Mapping[str, str] = MappingProxyType({}), kept: Kept | None = None
+) -> Plan:
     """Decide every device of a VM.
 
     ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
-    with what was said. Raises HostError when the host is too small for the profile, PlanError when a ladder has no
-    rung left.
+    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. Raises
+    HostError when the host is too small for the profile, PlanError when a ladder has no rung left.
     """
-    question = Question(host, profile, refused=refused)
+    question = Question(host, profile, refused=refused, kept=kept or Kept())
     vcpus, memory_mib = size.vcpus(host, profile), size.memory_mib(host, profile)
     climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused)
+    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later).decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
@@ -63,15 +67,18 @@ class _Climb:
 
     def _candidates(self) -> Iterator[Option]:
         """Every option without an objection of its own, from the top; the others leave their objections behind."""
-        for strategy in self._question.profile.ladder(self.kind):
-            found = False
-            for option in self._rules.options(strategy, self._question):
-                found = True
+        ladder, had = self._question.profile.ladder(self.kind), self._question.kept.decisions.get(self.kind)
+        place_kept = ladder.index(had.strategy) if had is not None and had.strategy in ladder else 0
+        for place, strategy in enumerate(ladder):
+            options = _as_before(self._rules.options(strategy, self._question), had)
+            for option in options:
                 objections = list(self._rules.objections(option, self._question))
+                if not objections and had is not None and place < place_kept:
+                    objections = [_kept(option, had)]
                 self.rejected.extend(objections)
                 if not objections:
                     yield option
-            if not found:
+            if not options:
                 self.rejected.append(_nothing_there(self.kind, strategy, self._question))
 
     def step_down(self, objection: Rejected) -> None:
@@ -89,6 +96,34 @@ class _Climb:
             hint = fixes[0] if fixes else f"put another strategy for {self.kind} at the end of its ladder"
             raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
         return _decision(self.kind, 0, self.here, self.rejected)
+
+
+def _as_before(options: Iterable[Option], had: Decision | None) -> tuple[Option, ...]:
+    """The options of a rung: first the device that the VM had, and virtual ones as the models that it had."""
+    if had is None:
+        return tuple(options)
+    card = had.virtual_function.physfn if had.virtual_function is not None else None
+
+    def is_other(option: Option) -> bool:
+        of = option.virtual_function
+        return option.device != had.device and (of is None or of.physfn != card)
+
+    def as_known(option: Option) -> Option:
+        virtual = option.device is None and had.device is None
+        return replace(option, model=had.model) if virtual and option.strategy is had.strategy else option
+
+    return tuple(sorted(map(as_known, options), key=is_other))
+
+
+def _kept(option: Option, had: Decision) -> Rejected:
+    """The objection to what became possible after the VM's first start: its guest has set up something else."""
+    return Rejected(
+        strategy=option.strategy,
+        device=option.device,
+        reason=Reason.KEPT,
+        detail=f"possible, but the VM has had {had.strategy} and its guest knows that device",
+        fix=f"clienthv up NAME --upgrade {had.kind}",
+    )
 
 
 def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejected]) -> Decision:
@@ -193,6 +228,14 @@ def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, m
     host = question.host
     yield from size.warnings(host, question.profile, vcpus, memory_mib)
     yield from cautions.stack_unknown(host)
+    for decision in decisions:
+        if (better := next((r for r in decision.rejected if r.reason is Reason.KEPT), None)) is not None:
+            yield Warned(
+                code="better-possible",
+                detail=f"{decision.name} stays {decision.strategy}, as its guest knows it; {better.strategy} "
+                + (f"({better.device}) " if better.device else "")
+                + f"is possible: {better.fix}",
+            )
     passed = [d for d in decisions if d.strategy in HOST_DEVICES and d.functions and d.kind is not Kind.USB_DEVICE]
     if passed:
         yield from cautions.interrupts_unknown(host, ", ".join(d.name for d in passed))

@@ -73,6 +73,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     profile_json: str
     options_json: str
     plan_json: str
+    hardware_json: str
     memory_mib: int
     vcpus: int
     cpu_mode: str
@@ -138,6 +139,7 @@ def view(vm: Vm, host: Host) -> View:
         profile_json=json.dumps([msgspec.to_builtins(text) for text in vm.profile]),
         options_json=json.dumps(msgspec.to_builtins(vm.options)),
         plan_json=_ascii(plan_model.encode(plan)),
+        hardware_json=json.dumps([msgspec.to_builtins(known) for known in vm.hardware]) if vm.hardware else "",
         memory_mib=plan.memory_mib,
         vcpus=plan.vcpus,
         cpu_mode=cpu.model,

@@ -7,8 +7,9 @@ import click
 from clienthv import profiles
 from clienthv.cli.common import note, progress, show, write_file
 from clienthv.hypervisor import Connection
-from clienthv.lifecycle import live, looking, starting, stopping
+from clienthv.lifecycle import keeping, live, looking, starting, stopping
 from clienthv.lifecycle.files import Wanted
+from clienthv.model.plan import Kind
 
 
 def _open(connect: str | None) -> Connection:
@@ -27,25 +28,35 @@ def _open(connect: str | None) -> Connection:
 @click.option("--initrd", metavar="FILE", help="The initial RAM disk for --kernel.")
 @click.option("--cmdline", metavar="TEXT", help="The command line for --kernel.")
 @click.option("--redefine", is_flag=True, help="Drop what others changed in the VM's definition.")
+@click.option(
+    "--upgrade",
+    multiple=True,
+    metavar="KIND",
+    type=click.Choice([*keeping.KEPT_KINDS, "all"]),
+    help="Let a VM that is there take a better strategy: gpu, nic, disk, audio, usb, input, tpm or all.",
+)
 @click.option("--wait", is_flag=True, help="Return when the guest is alive: running, and its processor working.")
 @click.option("--timeout", type=click.IntRange(1, 86400), default=starting.ALIVE_WITHIN, show_default=True,
               help="Seconds that --wait gives the guest.")  # fmt: skip
 @click.pass_obj
 def up_command(
     connect: str | None, target: str, name: str | None, disk: str | None, new_disk: str | None, cdrom: str | None,
-    kernel: str | None, initrd: str | None, cmdline: str | None, redefine: bool, wait: bool, timeout: int,
+    kernel: str | None, initrd: str | None, cmdline: str | None, redefine: bool, upgrade: tuple[str, ...], wait: bool,
+    timeout: int,
 ) -> None:  # fmt: skip
     """Plan, define and start a VM.
 
-    With a VM's name, that VM is planned anew from the profile it remembers and started. Otherwise a VM is made from
-    the PROFILE, which is balanced when none is given.
+    With a VM's name, that VM is planned anew from the profile it remembers and started. It keeps the strategies that
+    its guest knows while they are possible; a better one is offered, and taken with --upgrade. Otherwise a VM is made
+    from the PROFILE, which is balanced when none is given.
     """
     from clienthv.report import plans
 
     files = Wanted(disk, new_disk, cdrom, kernel, initrd, cmdline)
+    kinds = keeping.KEPT_KINDS if "all" in upgrade else tuple(map(Kind, upgrade))
     with _open(connect) as connection:
         with progress(f"starting {name or target}"):
-            started = starting.up(connection, starting.Request(target, name, files, redefine), note)
+            started = starting.up(connection, starting.Request(target, name, files, redefine, kinds), note)
         if started.already_running:
             click.echo(f"VM {started.name} is {started.state} already")
         else:

@@ -17,12 +17,12 @@ from clienthv.errors import ClienthvError, HostError
 from clienthv.hostchanges import RefusedError
 from clienthv.journal import Journal
 from clienthv.lifecycle import live, returning
+from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
 from clienthv.lifecycle.undisturbed import undisturbed
 from clienthv.model.change import Change, Setting, What, check
 from clienthv.model.host import Host
 from clienthv.model.plan import HostChange, Kind, Plan, VirtualFunction
-from clienthv.model.profile import Profile
 
 _OWN = frozenset(what.value for what in What)
 
@@ -47,7 +47,7 @@ def journal_for(plan: Plan, site: Site, say: live.Say) -> Iterator[Journal | Non
         yield held
 
 
-def make_ready(site: Site, profile: Profile, held: Journal, undo: ExitStack, say: live.Say) -> Ready:
+def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: live.Say) -> Ready:
     """Make what the plan of a profile needs of the host; ``undo`` takes it back. Raises HostError, PlanError.
 
     A card that refuses, or whose functions turn out not to be fit, is left as it was, and the plan made without it.
@@ -56,7 +56,7 @@ def make_ready(site: Site, profile: Profile, held: Journal, undo: ExitStack, say
     returning.withdraw_trust(site, held)
     refused: dict[str, str] = {}
     while True:
-        ready = _look(site, profile, refused)
+        ready = _look(site, wish, refused)
         of = _of(ready.plan)
         if of is None or not of.created:
             break
@@ -66,7 +66,7 @@ def make_ready(site: Site, profile: Profile, held: Journal, undo: ExitStack, say
             refused[of.physfn] = e.message
             _give_up(site, held, e.message, say)
             continue
-        after = _look(site, profile, refused)
+        after = _look(site, wish, refused)
         now = _of(after.plan)
         if now is not None and now.physfn == of.physfn and not now.created:
             ready = Ready(after.host, _together(ready.plan, after.plan))
@@ -83,9 +83,9 @@ def make_ready(site: Site, profile: Profile, held: Journal, undo: ExitStack, say
     return ready
 
 
-def _look(site: Site, profile: Profile, refused: dict[str, str]) -> Ready:
+def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
     host = live.read_host(site.connection, site.root)
-    return Ready(host, planner.plan(host, profile, refused))
+    return Ready(host, planner.plan(host, wish.profile, refused, wish.kept))
 
 
 def _of(plan: Plan) -> VirtualFunction | None:

@@ -10,6 +10,7 @@ from lxml import etree
 
 from clienthv.errors import DocumentError
 from clienthv.model import plan as plan_model
+from clienthv.model.identity import Identity
 from clienthv.model.plan import Kind, Plan
 from clienthv.model.profile import ProfileText
 from clienthv.model.vm import Options, Seen
@@ -27,6 +28,7 @@ class Remembered(msgspec.Struct, frozen=True, kw_only=True):
     options: Options
     plan: Plan
     seen: Seen
+    hardware: tuple[Identity, ...] = ()
 
 
 def read(xml: str, name: str) -> Remembered | None:
@@ -39,10 +41,11 @@ def read(xml: str, name: str) -> Remembered | None:
         profile = msgspec.convert(json.loads(_text(ours, "profile")), tuple[ProfileText, ...])
         options = msgspec.convert(json.loads(_text(ours, "options")), Options)
         plan = plan_model.decode(_text(ours, "plan"), f"the metadata of VM {name}")
+        hardware = msgspec.convert(json.loads(_text(ours, "hardware") or "[]"), tuple[Identity, ...])
     except (ValueError, msgspec.ValidationError, DocumentError) as e:
         msg = f"clienthv's metadata in VM {name} is damaged: {e}"
         raise DocumentError(msg, hint=f"undefine it (clienthv down {name} --undefine) and make it again") from e
-    return Remembered(name=name, profile=profile, options=options, plan=plan, seen=_seen(root, plan))
+    return Remembered(name=name, profile=profile, options=options, plan=plan, seen=_seen(root, plan), hardware=hardware)
 
 
 def is_ours(xml: str) -> bool:

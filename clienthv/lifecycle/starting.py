@@ -12,7 +12,7 @@ import msgspec
 from clienthv import planner, profiles, render
 from clienthv.errors import GuestError, UsageError
 from clienthv.hypervisor import Connection, Domain, DomainState
-from clienthv.lifecycle import files, live, preparing, remembered
+from clienthv.lifecycle import files, keeping, live, preparing, remembered, slots
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.lifecycle.returning import Site
 from clienthv.lifecycle.undisturbed import undisturbed
@@ -46,6 +46,7 @@ class Request(NamedTuple):
     name: str | None
     files: files.Wanted
     redefine: bool = False
+    upgrade: tuple[Kind, ...] = ()
 
 
 def up(connection: Connection, request: Request, say: live.Say) -> Started:
@@ -64,17 +65,20 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
     files.refuse_shared(options, name, connection)
     seen = before.seen if before else Seen()
-    wanted = pinned(profile, seen)
     host = live.read_host(connection)
-    plan = planner.plan(host, wanted)
+    wish = keeping.asked(pinned(profile, seen), before, host, request.upgrade)
+    plan = planner.plan(host, wish.profile, kept=wish.kept)
     _refuse_useless_disk(request, plan, name)
     site = Site(connection, name)
     with preparing.journal_for(plan, site, say) as held, ExitStack() as undo:
         if held is not None:
-            ready = preparing.make_ready(site, wanted, held, undo, say)
+            ready = preparing.make_ready(site, wish, held, undo, say)
             host, plan = ready.host, ready.plan
         kept = _still_offered(seen, plan, host, say)
-        vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=kept)
+        for sentence in keeping.changes(before, plan, host) if before else ():
+            say(sentence)
+        hardware = keeping.hardware(plan, profile, before, host)
+        vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=kept, hardware=hardware)
         xml = render.render(vm, host)
         if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
             say(f"VM {name} has nothing to boot from: give --disk, --new-disk with --cdrom, or --kernel")
@@ -96,7 +100,7 @@ def _define_and_start(connection: Connection, name: str, xml: str, there: Domain
     """Define the VM, note what the definition consists of, and start it; ``undo`` takes it back."""
     back = _Before(there.xml(inactive=True) if there is not None else None)
     undo.callback(_restore, connection, name, back)
-    domain = connection.define(xml, name)
+    domain = connection.define(slots.carry_over(back.xml, xml) if back.xml is not None else xml, name)
     made = domain.xml(inactive=True)
     back.own_state = back.xml is None and not _exists(remembered.parse(made).findtext("os/nvram"))
     domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))

@@ -75,6 +75,9 @@ class Reason(StrEnum):
     VIRTUALIZATION_UNKNOWN = "virtualization-unknown"
     KVM_NOT_USABLE = "kvm-not-usable"
     ARCHITECTURE_DIFFERS = "architecture-differs"
+    # what the VM had before
+    KEPT = "kept"
+    DEVICE_CHANGED = "device-changed"
     # the device and its IOMMU
     NO_SUCH_DEVICE = "no-such-device"
     NOT_SELECTED = "not-selected"

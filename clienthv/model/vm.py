@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from clienthv.model.identity import Identity
 from clienthv.model.plan import Plan, Strategy
 from clienthv.model.profile import ProfileText
 
@@ -42,3 +43,4 @@ class Vm(msgspec.Struct, frozen=True, kw_only=True):
     profile: tuple[ProfileText, ...]
     options: Options = Options()
     seen: Seen = Seen()
+    hardware: tuple[Identity, ...] = ()

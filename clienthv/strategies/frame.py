@@ -10,9 +10,16 @@ from typing import TypeAlias
 import msgspec
 
 from clienthv.model.host import DomainCapabilities, Host
-from clienthv.model.plan import Reason, Rejected, Strategy, VirtualFunction
+from clienthv.model.plan import Decision, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
 from clienthv.strategies.screens import BootDisplay, boot_displays
+
+
+class Kept(msgspec.Struct, frozen=True, kw_only=True):
+    """What a VM that is there had when it last started, and which addresses now hold another device than then."""
+
+    decisions: Mapping[Kind, Decision] = MappingProxyType({})
+    strangers: Mapping[str, str] = MappingProxyType({})
 
 
 class Question(msgspec.Struct, frozen=True, dict=True):
@@ -26,6 +33,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """The PCI functions that move into the guest, for the kinds that are decided after them."""
     refused: Mapping[str, str] = MappingProxyType({})
     """Physical functions that gave no virtual function when they were asked a moment ago, and why."""
+    kept: Kept = Kept()
+    """What the VM keeps; nothing for one that never started."""
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:

@@ -166,6 +166,11 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     if not is_selected(option, question, kind):
         yield not_selected(option, question, kind)
         return
+    if (stranger := question.kept.strangers.get(option.device or "")) is not None:
+        fix = (
+            "name the device that is meant in the profile, and give the profile again: clienthv up PROFILE --name NAME"
+        )
+        yield reject(option, Reason.DEVICE_CHANGED, stranger, fix)
     yield from against_stack(option, question)
     yield from against_iommu(option, question, kind)
     for address in option.functions:

@@ -16,6 +16,7 @@ from clienthv.errors import DocumentError, GuestError, HostError, PlanError
 from clienthv.hypervisor import DomainState
 from clienthv.hypervisor.domain import host_functions
 from clienthv.lifecycle import live, looking, preparing, remembered, returning, stopping
+from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.preparing import Ready
 from clienthv.lifecycle.returning import Site
 from clienthv.model.host import Cpu, DomainCapabilities, Host, Iommu, Kvm, Stack
@@ -97,7 +98,7 @@ class Pc:
         plan = planner.plan(live.read_host(site.connection, site.root), profile)
         with preparing.journal_for(plan, site, self.said.append) as held, ExitStack() as undo:
             assert held is not None, "there is nothing to prepare"
-            ready = preparing.make_ready(site, profile, held, undo, self.said.append)
+            ready = preparing.make_ready(site, Asked(profile), held, undo, self.said.append)
             if fail is not None:
                 raise fail
             functions = ready.plan.of(Kind.NIC).functions

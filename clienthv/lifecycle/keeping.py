@@ -1,0 +1,127 @@
+"""What stays the same for a VM that is there: its rungs, its devices by identity, and what its guest sees where.
+
+A guest remembers its hardware: Windows sets devices up anew, and may ask to be activated again, when they change. So
+a VM keeps the strategies it started with while they are possible, a better one is offered and never taken unasked
+(docs/adr/0011), and an address in its profile means the device that was there when the VM last started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final, NamedTuple
+
+import msgspec
+
+from clienthv.lifecycle.remembered import Remembered
+from clienthv.model import identity
+from clienthv.model import profile as profile_model
+from clienthv.model.host import Host, PciFunction
+from clienthv.model.identity import Identity
+from clienthv.model.plan import Decision, Kind, Plan, Strategy
+from clienthv.model.profile import Profile
+from clienthv.strategies import Kept
+
+KEPT_KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB, Kind.INPUT, Kind.TPM)
+"""The kinds whose devices a guest sets up. How its instructions run, and how a person looks at it, are none of them."""
+
+
+class Asked(NamedTuple):
+    """What to plan for: the profile with its devices found again, and what the VM keeps."""
+
+    profile: Profile
+    kept: Kept | None = None
+
+
+def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iterable[Kind]) -> Asked:
+    """The question for a VM that may be there already. The same input gives the same answer."""
+    if before is None:
+        return Asked(profile)
+    found = {known.address: identity.find(known, host) for known in before.hardware}
+    devices = profile.devices
+    for kind in KEPT_KINDS:
+        table = profile.device(kind)
+        select = tuple(_now(address, found) for address in table.select)
+        devices = msgspec.structs.replace(devices, **{kind.value: msgspec.structs.replace(table, select=select)})
+    return Asked(
+        msgspec.structs.replace(profile, devices=devices),
+        Kept(
+            decisions={kind: _found_again(d, found) for kind, d in _decisions(profile, before, upgrade)},
+            strangers=dict(_strangers(before.hardware, found, host)),
+        ),
+    )
+
+
+def _decisions(profile: Profile, before: Remembered, upgrade: Iterable[Kind]) -> Iterator[tuple[Kind, Decision]]:
+    """What the VM had, of the kinds for which the profile still asks for the same."""
+    was = profile_model.parse(before.profile) if before.profile else Profile()
+    for kind in KEPT_KINDS:
+        if kind not in upgrade and was.ladder(kind) == profile.ladder(kind):
+            yield kind, before.plan.of(kind)
+
+
+def _now(address: str, found: Mapping[str, PciFunction | None]) -> str:
+    function = found.get(address)
+    return function.address if function is not None else address
+
+
+def _found_again(decision: Decision, found: Mapping[str, PciFunction | None]) -> Decision:
+    if decision.device is None:
+        return decision
+    return msgspec.structs.replace(decision, device=_now(decision.device, found))
+
+
+def _strangers(
+    hardware: Iterable[Identity], found: Mapping[str, PciFunction | None], host: Host
+) -> Iterator[tuple[str, str]]:
+    """Addresses at which another device is now than the VM had, with what it had."""
+    meant = {f.address for f in found.values() if f is not None}
+    for known in hardware:
+        function = found[known.address]
+        here = host.by_address.get(known.address)
+        if function is None and here is not None and here.address not in meant:
+            yield known.address, f"{known.label} was at {known.address} when this VM last started, not {here.label}"
+
+
+def hardware(plan: Plan, profile: Profile, before: Remembered | None, host: Host) -> tuple[Identity, ...]:
+    """What a VM rests on and what its profile names, for finding it again: whole functions of the host.
+
+    What the profile names stays under the address that stands there, wherever the device is now.
+    """
+    meant = {known.address: known for known in (before.hardware if before else ())}
+    kept: dict[str, Identity] = {}
+    for address in {a for kind in KEPT_KINDS for a in profile.device(kind).select}:
+        function = identity.find(meant[address], host) if address in meant else host.by_address.get(address)
+        if function is not None:
+            kept[address] = msgspec.structs.replace(identity.identity_of(function, host), address=address)
+        elif address in meant:
+            kept[address] = meant[address]
+    for decision in plan.decisions:
+        physfn = decision.virtual_function.physfn if decision.virtual_function is not None else None
+        passed = decision.functions if decision.strategy is Strategy.PASSTHROUGH else ()
+        for address in (physfn,) if physfn is not None else passed:
+            if address in host.by_address:
+                kept.setdefault(address, identity.identity_of(host.by_address[address], host))
+    return tuple(kept[address] for address in sorted(kept))
+
+
+def changes(before: Remembered, plan: Plan, host: Host) -> Iterator[str]:
+    """What moved or went since the VM last started, in sentences."""
+    for known in before.hardware:
+        function = identity.find(known, host)
+        if function is None:
+            now = ", ".join(f"{k} is {plan.of(k).strategy} now" for k in _resting_on(known.address, before.plan))
+            yield f"{known.label} ({known.address}) is gone" + (f": {now}" if now else "")
+        elif function.address != known.address:
+            group = (
+                f"; IOMMU group {known.iommu_group} → {function.iommu_group}"
+                if known.iommu_group != function.iommu_group
+                else ""
+            )
+            yield f"{known.label} is the same device, {known.address} → {function.address}{group}: harmless"
+
+
+def _resting_on(address: str, plan: Plan) -> Iterator[Kind]:
+    for decision in plan.decisions:
+        physfn = decision.virtual_function.physfn if decision.virtual_function is not None else None
+        if decision.kind in KEPT_KINDS and (address in decision.functions or address == physfn):
+            yield decision.kind
