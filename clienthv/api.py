@@ -12,6 +12,7 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from clienthv import planner, profiles
@@ -37,9 +38,14 @@ def inspect(connect: str | None = None) -> Host:
 
 
 def load_host(path: str | Path) -> Host:
-    """A host document from a file. Raises DocumentError."""
+    """A PC from a file: a host document, or what lspci or a listing of IOMMU groups printed. Raises DocumentError.
+
+    ``-`` is standard input.
+    """
+    from clienthv.inspect import listing
+
     try:
-        with Path(path).open("rb") as file:
+        with sys.stdin.buffer if str(path) == "-" else Path(path).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as e:
         msg = f"cannot read {path}: {e.strerror}"
@@ -47,7 +53,7 @@ def load_host(path: str | Path) -> Host:
     if len(data) > _MAX_BYTES:
         msg = f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a host document"
         raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE")
-    return host_model.decode(data, str(path))
+    return (listing.read_listing if listing.is_listing(data) else host_model.decode)(data, str(path))
 
 
 def load_profile(name_or_path: str) -> Profile:

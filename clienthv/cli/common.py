@@ -16,13 +16,15 @@ import click
 from clienthv import api
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
+from clienthv.inspect import listing
 from clienthv.model.host import Host
 
 host_option = click.option(
     "--host",
     "host_file",
     metavar="FILE",
-    help="Take the PC of this host document (clienthv inspect --save) instead of this one.",
+    help="Take another PC: its host document (clienthv inspect --save), or what lspci -nnk or a listing of its IOMMU "
+    "groups printed; - for standard input.",
 )
 
 
@@ -34,7 +36,10 @@ def note(text: str) -> None:
 def the_host(host_file: str | None, connect: str | None) -> Host:
     """The host of a document, or this PC with what its libvirt offers."""
     if host_file is not None:
-        return api.load_host(host_file)
+        host = api.load_host(host_file)
+        for gap in host.unknown if host.source == listing.SOURCE else ():
+            note(f"unknown: {visible(gap)}")
+        return host
     from clienthv.lifecycle import live
 
     with progress("asking QEMU what it offers"):

@@ -39,6 +39,21 @@ def look_up(wanted: Iterable[Ids], files: tuple[str, ...] = FILES) -> dict[Ids, 
     return {(v, d): (vendors.get(v), models.get((v, d))) for v, ds in by_vendor.items() for d in ds}
 
 
+def classes(files: tuple[str, ...] = FILES) -> dict[str, str]:
+    """The codes of PCI classes, four digits, by their names in lower case; nothing where no list is installed.
+
+    A class line is ``C id  name``, its subclasses follow with one tab.
+    """
+    found: dict[str, str] = {}
+    base = ""
+    for line in _lines(files):
+        if line[:2] == "C ":
+            base = line[2:4]
+        elif base and line[:1] == "\t" and line[:2] != "\t\t":
+            found.setdefault(line[3:].strip().lower(), base + line[1:3])
+    return found
+
+
 def _lines(files: tuple[str, ...]) -> list[str]:
     for name in files:
         try:

@@ -171,15 +171,16 @@ def test_the_devices_of_this_pc_are_judged_without_libvirt_too(clienthv: Run, tm
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "not a whole JSON document"),
+        (b"", "neither a host document nor a listing"),
         (PC.read_bytes()[:5000], "not a whole JSON document"),
         (b'{"name": "somebody else\'s"}', "not a clienthv host document"),
-        (b"[1, 2]", "not a clienthv host document"),
+        (b"[1, 2]", "neither a host document nor a listing"),
         (b'{"schema": 99, "kind": "host"}', "has host schema 99; this clienthv reads up to 1"),
         (b'{"schema": 1, "kind": "plan"}', "is a 'plan' document"),
         (b'{"schema": 1, "kind": "host", "pci": [{"address": "nonsense"}]}', "$.pci[0].address"),
-        (b"\xff\xfe\x00", "not a whole JSON document"),
-        (b"[" * 100_000, "not a"),
+        (b"\xff\xfe\x00", "neither a host document nor a listing"),
+        (b"[" * 100_000, "neither a host document nor a listing"),
+        (b'{"a":' * 100_000, "not a"),
     ],
 )
 def test_a_damaged_or_foreign_host_document_is_refused_by_name(
