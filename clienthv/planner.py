@@ -70,6 +70,9 @@ class _Climb:
         ladder, had = self._question.profile.ladder(self.kind), self._question.kept.decisions.get(self.kind)
         place_kept = ladder.index(had.strategy) if had is not None and had.strategy in ladder else 0
         for place, strategy in enumerate(ladder):
+            if strategy in self._question.profile.device(self.kind).forbid:
+                self.rejected.append(_forbidden(self.kind, strategy))
+                continue
             options = _as_before(self._rules.options(strategy, self._question), had)
             for option in options:
                 objections = list(self._rules.objections(option, self._question))
@@ -93,7 +96,10 @@ class _Climb:
             msg = f"nothing on the {self.kind} ladder ({ladder}) is possible on {self._question.host.name}"
             reasons = [f"not {r.strategy}: {r.detail} [{r.reason}]" for r in self.rejected]
             fixes = [r.fix for r in self.rejected if r.fix]
-            hint = fixes[0] if fixes else f"put another strategy for {self.kind} at the end of its ladder"
+            lenient = f"put another strategy for {self.kind} at the end of its ladder"
+            if self._question.profile.device(self.kind).require:
+                lenient = f"take devices.{self.kind}.require out of the profile"
+            hint = fixes[0] if fixes else lenient
             raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
         return _decision(self.kind, 0, self.here, self.rejected)
 
@@ -146,6 +152,16 @@ def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
     option = usb_device.handed_over(name, question)
     rejected = tuple(usb_device.objections(option, name, question))
     return _decision(Kind.USB_DEVICE, number, usb_device.left_out(name) if rejected else option, rejected)
+
+
+def _forbidden(kind: Kind, strategy: Strategy) -> Rejected:
+    return Rejected(
+        strategy=strategy,
+        device=None,
+        reason=Reason.FORBIDDEN,
+        detail=f"the profile forbids {strategy} for {kind}",
+        fix=f"take it out of devices.{kind}.forbid",
+    )
 
 
 def _nothing_there(kind: Kind, strategy: Strategy, question: Question) -> Rejected:

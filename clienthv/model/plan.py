@@ -75,6 +75,8 @@ class Reason(StrEnum):
     VIRTUALIZATION_UNKNOWN = "virtualization-unknown"
     KVM_NOT_USABLE = "kvm-not-usable"
     ARCHITECTURE_DIFFERS = "architecture-differs"
+    # what the profile says
+    FORBIDDEN = "forbidden"
     # what the VM had before
     KEPT = "kept"
     DEVICE_CHANGED = "device-changed"

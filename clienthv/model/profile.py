@@ -66,12 +66,15 @@ class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One kind of device: the ladder, which of the host's devices may be used, and which refusals are lifted.
 
+    ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for the addresses named in ``select``.
     ``devices`` are single USB devices, for ``usb`` alone.
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
 
     prefer: Ladder | None = None
+    require: tuple[Strategy, ...] = ()
+    forbid: tuple[Strategy, ...] = ()
     select: tuple[Address, ...] = ()
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
@@ -111,8 +114,13 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         return table
 
     def ladder(self, kind: Kind) -> tuple[Strategy, ...]:
-        """The ladder of one kind; a profile that gives none gets the portable end of what the kind knows."""
-        return self.device(kind).prefer or DEFAULT_LADDERS[kind]
+        """The ladder of one kind; a profile that gives none gets the portable end of what the kind knows.
+
+        What is required ends it: strategies outside of that are no way down.
+        """
+        device = self.device(kind)
+        ladder = device.prefer or DEFAULT_LADDERS[kind]
+        return tuple(s for s in ladder if s in device.require) if device.require else ladder
 
 
 _S = Strategy
@@ -150,6 +158,7 @@ def parse(chain: tuple[ProfileText, ...]) -> Profile:
         merged = _merge(merged, data)
     first = chain[0]
     profile = msgspec.structs.replace(_decode(merged, first), name=first.name)
+    _check_required(profile, first)
     _check_allowed(profile, first)
     _check_size(profile, first)
     return profile
@@ -287,10 +296,11 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
     for kind in STRATEGIES:
         device = profile.device(kind)
         known = STRATEGIES[kind]
-        for strategy in device.prefer or ():
-            if strategy not in known:
-                msg = f"{source.origin}: devices.{kind}.prefer: {strategy.value!r} is not a strategy for {kind}"
-                raise ProfileError(msg, hint=f"known for {kind}: {', '.join(known)}")
+        for key in ("prefer", "require", "forbid"):
+            for strategy in getattr(device, key) or ():
+                if strategy not in known:
+                    msg = f"{source.origin}: devices.{kind}.{key}: {strategy.value!r} is not a strategy for {kind}"
+                    raise ProfileError(msg, hint=f"known for {kind}: {', '.join(known)}")
         if len(set(device.prefer or ())) != len(device.prefer or ()):
             msg = f"{source.origin}: devices.{kind}.prefer names a strategy twice"
             raise ProfileError(msg, hint="each rung belongs on a ladder once")
@@ -323,6 +333,17 @@ def _check_usb(profile: Profile, source: ProfileText) -> None:
             if name.port is not None and UsbName(name.vendor_id, name.product_id) in names:
                 msg = f"{source.origin}: devices.{kind}.devices names {name.ids} with a port and without one"
                 raise ProfileError(msg, hint="give each of them its @port, or name it once")
+
+
+def _check_required(profile: Profile, source: ProfileText) -> None:
+    """What is required is on the ladder and not forbidden; the ladder may come from another link of the chain."""
+    for kind in STRATEGIES:
+        device = profile.device(kind)
+        for strategy in device.require:
+            if strategy in device.forbid or strategy not in (device.prefer or DEFAULT_LADDERS[kind]):
+                what = "forbidden too" if strategy in device.forbid else f"not on the ladder of {kind}"
+                msg = f"{source.origin}: devices.{kind}.require: {strategy.value!r} is {what}"
+                raise ProfileError(msg, hint=f"put it into devices.{kind}.prefer, or take it out of require and forbid")
 
 
 def _check_allowed(profile: Profile, source: ProfileText) -> None:

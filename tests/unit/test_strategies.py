@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from clienthv import planner
-from clienthv.errors import HostError, PlanError
+from clienthv.errors import HostError, PlanError, ProfileError
 from clienthv.model import values
 from clienthv.model.host import (
     Cpu,
@@ -405,6 +405,30 @@ def test_a_virtio_device_that_goes_past_the_iommu_stays(through: bool | None, re
 def test_a_virtio_device_that_goes_through_the_iommu_may_move() -> None:
     card = but(NIC, vendor_id="1af4", driver="virtio-pci", access_platform=True)
     assert moved(pc(card), K.NIC) == (card.address,)
+
+
+def test_a_required_strategy_is_taken_or_there_is_no_plan() -> None:
+    ladder = (S.PASSTHROUGH, S.PARAVIRTUAL)
+    assert planner.plan(pc(NIC), profile(K.NIC, *ladder, require=["passthrough"])).of(K.NIC).device == NIC.address
+    with pytest.raises(PlanError, match="no-such-device") as failed:
+        planner.plan(pc(), profile(K.NIC, *ladder, require=["passthrough"]))
+    assert "require" in (failed.value.hint or "")
+
+
+def test_a_forbidden_strategy_is_never_taken_and_the_plan_says_why() -> None:
+    decision = planner.plan(pc(NIC), profile(K.NIC, S.PASSTHROUGH, S.PARAVIRTUAL, forbid=["passthrough"])).of(K.NIC)
+    assert decision.strategy is S.PARAVIRTUAL
+    assert [r.reason for r in decision.rejected] == [R.FORBIDDEN]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"require": ["vf"]}, {"require": ["passthrough"], "forbid": ["passthrough"]}, {"forbid": ["uefi"]}],
+    ids=["not on the ladder", "forbidden too", "of another kind"],
+)
+def test_what_cannot_be_required_or_forbidden_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ProfileError, match=r"devices\.nic\.(require|forbid)"):
+        profile(K.NIC, S.PASSTHROUGH, S.PARAVIRTUAL, **wrong)
 
 
 def test_a_connection_without_privilege_cannot_take_devices() -> None:
