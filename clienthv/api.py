@@ -13,18 +13,21 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import planner, profiles
+from clienthv import joint, planner, profiles
 from clienthv.errors import DocumentError
+from clienthv.joint import Wish
 from clienthv.model import host as host_model
 from clienthv.model.devices import Devices
 from clienthv.model.host import Host
 from clienthv.model.plan import Plan
+from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile
 from clienthv.strategies import verdicts
 
-__all__ = ["devices", "inspect", "load_host", "load_profile", "plan", "render"]
+__all__ = ["Wish", "devices", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
 
 _MAX_BYTES = 64 << 20
 
@@ -72,6 +75,11 @@ def plan(host: Host, profile: Profile) -> Plan:
     Raises HostError, PlanError.
     """
     return planner.plan(host, profile)
+
+
+def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:
+    """One plan for each of several VMs that can run together on this host. Pure."""
+    return joint.plan(host, wishes)
 
 
 def render(plan: Plan, host: Host, *, name: str, disk: str | None = None) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -19,28 +19,37 @@ from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Re
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
 from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, size, sriov, usb_device
+from clienthv.strategies.claims import claims
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 """The strategies that move a PCI function of the host into the guest."""
 
 
 def plan(
-    host: Host, profile: Profile, refused: Mapping[str, str] = MappingProxyType({}), kept: Kept | None = None
+    host: Host,
+    profile: Profile,
+    refused: Mapping[str, str] = MappingProxyType({}),
+    kept: Kept | None = None,
+    shared: Shared | None = None,
 ) -> Plan:
     """Decide every device of a VM.
 
     ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
-    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. Raises
-    HostError when the host is too small for the profile, PlanError when a ladder has no rung left.
+    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. ``shared`` is
+    what other VMs of a joint plan leave. Raises HostError when the host is too small for the profile, PlanError when
+    a ladder has no rung left.
     """
-    question = Question(host, profile, refused=refused, kept=kept or Kept())
-    vcpus, memory_mib = size.vcpus(host, profile), size.memory_mib(host, profile)
-    climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question) for kind in STRATEGIES if kind is not Kind.INPUT}
+    shared = shared or Shared()
+    question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken)
+    vcpus = size.vcpus(host, profile)
+    memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib
+    judged = shared.judged or Judged()
+    climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question, judged) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept)
-    settled[Kind.INPUT] = _Climb(Kind.INPUT, later).decision()
+    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept, shared.taken)
+    settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
     return Plan(
@@ -54,13 +63,49 @@ def plan(
     )
 
 
+class Judged:
+    """Every option and what speaks against it, for one host and one profile; worked out when it is first asked for.
+
+    What other VMs have changes neither, but for which of a card's virtual functions comes next.
+    """
+
+    def __init__(self) -> None:
+        self._options: dict[tuple[Kind, Strategy, frozenset[str]], tuple[Option, ...]] = {}
+        self._objections: dict[tuple[Kind, Option], list[Rejected]] = {}
+
+    def options(self, kind: Kind, strategy: Strategy, question: Question) -> tuple[Option, ...]:
+        """The ways to carry out a strategy."""
+        key = kind, strategy, question.taken if strategy is Strategy.VF else frozenset[str]()
+        if key not in self._options:
+            options = RULES[kind].options(strategy, question)
+            self._options[key] = _as_before(options, question.kept.decisions.get(kind))
+        return self._options[key]
+
+    def objections(self, kind: Kind, option: Option, question: Question) -> list[Rejected]:
+        """What the kind's own rules say against an option."""
+        if (kind, option) not in self._objections:
+            self._objections[kind, option] = list(RULES[kind].objections(option, question))
+        return self._objections[kind, option]
+
+
+class Shared(NamedTuple):
+    """What other VMs of a joint plan leave to one: all but the keys that they claim, and its MiB of memory.
+
+    ``judged`` is for those that plan the same profile for the same host again and again.
+    """
+
+    taken: frozenset[str] = frozenset()
+    memory_mib: int | None = None
+    judged: Judged | None = None
+
+
 class _Climb:
     """One kind's way down its ladder: where it stands and what was rejected on the way. It only ever goes down."""
 
-    def __init__(self, kind: Kind, question: Question) -> None:
+    def __init__(self, kind: Kind, question: Question, judged: Judged) -> None:
         self.kind = kind
         self._question = question
-        self._rules = RULES[kind]
+        self._judged = judged
         self.rejected: list[Rejected] = []
         self._below = self._candidates()
         self.here = next(self._below, None)
@@ -73,11 +118,13 @@ class _Climb:
             if strategy in self._question.profile.device(self.kind).forbid:
                 self.rejected.append(_forbidden(self.kind, strategy))
                 continue
-            options = _as_before(self._rules.options(strategy, self._question), had)
+            options = self._judged.options(self.kind, strategy, self._question)
             for option in options:
-                objections = list(self._rules.objections(option, self._question))
+                objections = self._judged.objections(self.kind, option, self._question)
                 if not objections and had is not None and place < place_kept:
                     objections = [_kept(option, had)]
+                if not objections:
+                    objections = list(_given(option, self.kind, self._question))
                 self.rejected.extend(objections)
                 if not objections:
                     yield option
@@ -150,8 +197,16 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
 def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
     """One USB device: handed over, or left out with all that speaks against it."""
     option = usb_device.handed_over(name, question)
-    rejected = tuple(usb_device.objections(option, name, question))
+    rejected = tuple(usb_device.objections(option, name, question)) or tuple(_given(option, Kind.USB_DEVICE, question))
     return _decision(Kind.USB_DEVICE, number, usb_device.left_out(name) if rejected else option, rejected)
+
+
+def _given(option: Option, kind: Kind, question: Question) -> Iterator[Rejected]:
+    """An objection to what another VM of a joint plan has. ``joint`` puts that VM's name into it."""
+    for key in claims(option, kind, question.host) if question.taken else ():
+        if key in question.taken:
+            yield Rejected(strategy=option.strategy, device=option.device, reason=Reason.GIVEN_TO_OTHER_VM, detail=key)
+            return
 
 
 def _forbidden(kind: Kind, strategy: Strategy) -> Rejected:

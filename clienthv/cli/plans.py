@@ -3,28 +3,38 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import click
 
-from clienthv import api, profiles
+from clienthv import api, profiles, sets
 from clienthv.cli.common import host_option, note, show, the_host
-from clienthv.errors import DiskError, UsageError
+from clienthv.errors import DiskError, PlanError, UsageError
 from clienthv.model import plan as plan_model
+from clienthv.model import plans as plans_model
 from clienthv.model import values
 
 
 @click.command("plan", epilog="Example: clienthv plan performance --explain")
-@click.argument("profile", default=profiles.DEFAULT)
+@click.argument("profile", nargs=-1, metavar="[PROFILE]...")
 @host_option
+@click.option("--set", "set_file", metavar="FILE", help="Plan the VMs of this TOML file, each with its priority.")
 @click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
 @click.pass_obj
-def plan_command(connect: str | None, profile: str, host_file: str | None, explain: bool, as_json: bool) -> None:
+def plan_command(
+    connect: str | None, profile: tuple[str, ...], host_file: str | None, set_file: str | None, explain: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
     """Show what every device of a VM would become, and why. Changes nothing.
 
-    PROFILE is a profile's name or the path of a TOML file; without one, balanced is used.
+    PROFILE is a profile's name or the path of a TOML file; without one, balanced is used. Several are planned
+    together, as VMs that run at the same time.
     """
-    wanted = api.load_profile(profile)
+    if set_file is not None or len(profile) > 1:
+        _plan_together(connect, profile, host_file, set_file, explain=explain, as_json=as_json)
+        return
+    wanted = api.load_profile(profile[0] if profile else profiles.DEFAULT)
     plan = api.plan(the_host(host_file, connect), wanted)
     if as_json:
         click.echo(plan_model.encode(plan), nl=False)
@@ -32,6 +42,28 @@ def plan_command(connect: str | None, profile: str, host_file: str | None, expla
     from clienthv.report import plans
 
     show(plans.lines(plan, explain=explain))
+
+
+def _plan_together(
+    connect: str | None, names: tuple[str, ...], host_file: str | None, set_file: str | None, *, explain: bool,
+    as_json: bool,
+) -> None:  # fmt: skip
+    if set_file is not None and names:
+        msg = "give either profiles or --set, not both"
+        raise UsageError(msg, hint="name all profiles in the set's file")
+    asked = sets.load(Path(set_file)) if set_file is not None else sets.of(names)
+    wishes = [api.Wish(vm.name, vm.profile, vm.priority) for vm in asked]
+    plans = api.plan_together(the_host(host_file, connect), wishes)
+    if as_json:
+        click.echo(plans_model.encode(plans), nl=False)
+    else:
+        from clienthv.report import plans as report
+
+        show(report.together(plans, explain=explain))
+    if any(vm.plan is None for vm in plans.vms):
+        missing = ", ".join(vm.name for vm in plans.vms if vm.plan is None)
+        msg = f"not all of these VMs can run together: {missing}"
+        raise PlanError(msg, hint="run fewer of them at a time, or let their profiles fall further")
 
 
 @click.command("render", epilog="Example: clienthv render portable --host other-pc.json --disk /srv/win.qcow2")

@@ -85,11 +85,17 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
 
 
 def _access_platform(tree: Tree, here: str) -> bool | None:
-    """Bit 33 of the features that a virtio device and its driver agreed on (kernel, drivers/virtio/virtio.c)."""
+    """Bit 33 of the features that a virtio device and its driver agreed on (kernel, drivers/virtio/virtio.c).
+
+    The balloon's driver always declines it (drivers/virtio/virtio_balloon.c), so there a 0 says nothing.
+    """
     device = next((name for name in tree.names(here) or () if re.fullmatch(r"virtio[0-9]+", name)), None)
     features = tree.attribute(f"{here}/{device}/features") if device is not None else None
-    known = features is not None and re.fullmatch(r"[01]{64,128}", features) is not None
-    return features[_ACCESS_PLATFORM] == "1" if features is not None and known else None
+    if features is None or re.fullmatch(r"[01]{64,128}", features) is None:
+        return None
+    agreed = features[_ACCESS_PLATFORM] == "1"
+    declines = tree.target(f"{here}/{device}/driver") == "virtio_balloon"
+    return None if declines and not agreed else agreed
 
 
 def _belongings(tree: Tree, disks: Disks) -> _Belongings:

@@ -95,6 +95,7 @@ class Reason(StrEnum):
     IDS_UNKNOWN = "ids-unknown"
     BEHIND_VMD = "behind-vmd"
     USED_BY_VM = "used-by-vm"
+    GIVEN_TO_OTHER_VM = "given-to-other-vm"
     BYPASSES_IOMMU = "bypasses-iommu"
     IOMMU_BYPASS_UNKNOWN = "iommu-bypass-unknown"
     # what the host needs

@@ -296,11 +296,7 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
     for kind in STRATEGIES:
         device = profile.device(kind)
         known = STRATEGIES[kind]
-        for key in ("prefer", "require", "forbid"):
-            for strategy in getattr(device, key) or ():
-                if strategy not in known:
-                    msg = f"{source.origin}: devices.{kind}.{key}: {strategy.value!r} is not a strategy for {kind}"
-                    raise ProfileError(msg, hint=f"known for {kind}: {', '.join(known)}")
+        _check_known(kind, device, source)
         if len(set(device.prefer or ())) != len(device.prefer or ()):
             msg = f"{source.origin}: devices.{kind}.prefer names a strategy twice"
             raise ProfileError(msg, hint="each rung belongs on a ladder once")
@@ -317,6 +313,14 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
             if not values.is_plain_text(getattr(profile.boot, key) or ""):
                 msg = f"{source.origin}: boot.{key}: has characters that a domain cannot carry"
                 raise ProfileError(msg, hint="leave out control characters")
+
+
+def _check_known(kind: Kind, device: Device, source: ProfileText) -> None:
+    for key in ("prefer", "require", "forbid"):
+        for strategy in getattr(device, key) or ():
+            if strategy not in STRATEGIES[kind]:
+                msg = f"{source.origin}: devices.{kind}.{key}: {strategy.value!r} is not a strategy for {kind}"
+                raise ProfileError(msg, hint=f"known for {kind}: {', '.join(STRATEGIES[kind])}")
 
 
 def _check_usb(profile: Profile, source: ProfileText) -> None:

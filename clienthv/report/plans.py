@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clienthv.model import values
-from clienthv.model.plan import Decision, Plan, Rejected
+from clienthv.model.plan import Decision, Plan, Reason, Rejected, Strategy
+from clienthv.model.plans import Plans
 
 
 def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
@@ -19,14 +20,40 @@ def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
     strategy_width = max(len(d.strategy) for d in plan.decisions)
     for decision in plan.decisions:
         yield f"  {decision.kind:<{kind_width}}  {decision.strategy:<{strategy_width}}  {_what(decision)}"
-        if explain:
-            yield from (f"  {'':<{kind_width}}  {line}" for r in decision.rejected for line in _why_not(r))
+        told = [r for r in decision.rejected if explain or r.reason is Reason.GIVEN_TO_OTHER_VM]
+        yield from (f"  {'':<{kind_width}}  {line}" for r in told for line in _why_not(r))
     yield ""
     yield from _host_changes(plan)
     for warned in plan.warnings:
         yield f"  warning: {warned.detail} [{warned.code}]"
     if not explain and any(d.rejected for d in plan.decisions):
         yield "  clienthv plan --explain shows why each better rung was not taken"
+
+
+def together(plans: Plans, *, explain: bool = False) -> Iterator[str]:
+    """Every VM's plan, one after the other; then who gets what of the host."""
+    for member in plans.vms:
+        priority = f" (priority {member.priority})" if member.priority else ""
+        if member.plan is None:
+            yield f"VM {member.name}{priority}: no plan"
+            yield from (f"  {line}" for line in (member.problem or "").splitlines())
+        else:
+            yield f"VM {member.name}{priority}"
+            yield from lines(member.plan, explain=explain)
+        yield ""
+    held = [(_whose(d), m.name, d.name) for m in plans.vms if m.plan is not None for d in _shared_out(m.plan)]
+    yield f"Of {plans.host}:" if held else f"Nothing of {plans.host} is handed over."
+    yield from (f"  {what} goes to {vm} as {name}" for what, vm, name in held)
+    for warned in plans.warnings:
+        yield f"  warning: {warned.detail} [{warned.code}]"
+
+
+def _shared_out(plan: Plan) -> Iterator[Decision]:
+    return (d for d in plan.decisions if d.strategy in (Strategy.PASSTHROUGH, Strategy.VF))
+
+
+def _whose(decision: Decision) -> str:
+    return f"{decision.device} {decision.backing}" if decision.device else decision.backing
 
 
 def _what(decision: Decision) -> str:

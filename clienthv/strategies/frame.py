@@ -35,6 +35,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """Physical functions that gave no virtual function when they were asked a moment ago, and why."""
     kept: Kept = Kept()
     """What the VM keeps; nothing for one that never started."""
+    taken: frozenset[str] = frozenset()
+    """What other VMs of a joint plan have: keys of ``claims``."""
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:

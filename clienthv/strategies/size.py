@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from clienthv.errors import HostError
@@ -54,6 +54,29 @@ def memory_mib(host: Host, profile: Profile) -> int:
         raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
     room = available - RESERVE_MIB
     return want if want <= room else max(room // _STEP_MIB * _STEP_MIB, least)
+
+
+def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
+    """How many MiB each of several VMs gets that run together, in the order given; None for one with no room left.
+
+    Each gets its minimum while there is room; what then is left beyond the reserve goes to the first, up to what it
+    wants, then to the next.
+    """
+    wanted = [(values.parse_mib(p.size.memory), values.parse_mib(p.size.memory_min or p.size.memory)) for p in profiles]
+    available = _available_mib(host)
+    if available is None:
+        return [want for want, _ in wanted]
+    given: list[int | None] = []
+    for _, least in wanted:
+        fits = sum(mib or 0 for mib in given) + least <= available
+        given.append(least if fits else None)
+    room = available - RESERVE_MIB - sum(mib or 0 for mib in given)
+    for number, (want, _) in enumerate(wanted):
+        mib = given[number]
+        if mib is not None and room > 0:
+            more = want - mib if want - mib <= room else room // _STEP_MIB * _STEP_MIB
+            given[number], room = mib + more, room - more
+    return given
 
 
 def _available_mib(host: Host) -> int | None:

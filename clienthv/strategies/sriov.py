@@ -67,7 +67,8 @@ def _possible(card: PciFunction, question: Question) -> Option:
     sriov = card.sriov or SrIov()
     places = [place_of(card, index) for index in range(number(sriov))]
     selected = question.profile.device(Kind.NIC).select
-    index = next((n for n, place in enumerate(places) if place in selected), 0)
+    free = [n for n, place in enumerate(places) if place not in question.taken]
+    index = next((n for n in free if places[n] in selected), free[0] if free else 0)
     place = places[index] if places else None
     if place is None or place in question.host.by_address:
         place = None

@@ -379,3 +379,12 @@ def test_whether_a_virtio_device_goes_through_the_iommu_is_read_from_its_feature
     (folder / "virtio0/features").write_text(features + "\n")
     (read_function,) = whole(read(str(tmp_path))).pci
     assert read_function.access_platform is through
+
+
+def test_a_balloon_that_declined_does_not_say_that_it_goes_past_the_iommu(tmp_path: Path) -> None:
+    folder = function(str(tmp_path), "pci0000:00/0000:00:03.0", vendor="0x1af4", device="0x1045")
+    (folder / "virtio0").mkdir()
+    (folder / "virtio0/features").write_text("0" * 64 + "\n")
+    link(folder / "virtio0/driver", tmp_path / "sys/bus/virtio/drivers/virtio_balloon")
+    (read_function,) = whole(read(str(tmp_path))).pci
+    assert read_function.access_platform is None

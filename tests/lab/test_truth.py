@@ -45,7 +45,6 @@ ENDPOINTS = {
     "8086:2922": "SATA controller of the chipset",
     "8086:2930": "SMBus controller of the chipset",
     "1af4:1043": "virtio console (Vagrant's agent channel)",
-    "1af4:1045": "virtio memory balloon",
     "8086:10ca": "virtual function of the network card",
     "1b36:0010 VF": "virtual function of the NVMe controller",
     "8086:10c9 PF": "SR-IOV network card that has virtual functions",

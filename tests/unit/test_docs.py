@@ -61,7 +61,10 @@ def test_every_reason_has_a_section_with_evidence_and_there_is_none_for_anything
 
 def test_every_warning_is_described() -> None:
     core = Path(planner.__file__).parent
-    source = "".join(path.read_text() for path in [core / "planner.py", *sorted((core / "strategies").glob("*.py"))])
+    source = "".join(
+        path.read_text()
+        for path in [core / "planner.py", core / "joint.py", *sorted((core / "strategies").glob("*.py"))]
+    )
     codes = re.findall(r"Warned\(\s*code=\"([a-z0-9-]+)\"", source)
     assert len(codes) == source.count("Warned(") > 0, "each code is written out where it is made"
     assert rows(section(page("reasons.md"), "## Warnings")) == set(codes)
