@@ -129,6 +129,23 @@ def growth(folder: Path) -> Row:
     )
 
 
+def together(folder: Path) -> Row:
+    """Three VMs in one decision on a PC of 500 PCI functions, against one VM."""
+    host = folder / "500.json"
+    large_host(500, host)
+    plan = [str(BIN / "clienthv"), "plan", "--json", "--host", str(host)]
+    one, three = in_turn([*plan, "performance"], [*plan, *["performance"] * 3])
+    ratio = three.seconds / one.seconds
+    return Row(
+        "plan of three VMs on 500 PCI functions, against one VM",
+        f"{three.seconds:.3f} s",
+        f"{one.seconds:.3f} s",
+        f"{ratio:.2f} ×",
+        "≤ 2 ×",
+        ratio <= 2,
+    )
+
+
 def starting(folder: Path) -> Row:
     """``up`` as a whole against virsh creating the same domain, both through the embedded driver."""
     folder.chmod(0o755)
@@ -164,7 +181,7 @@ def main() -> None:
     """Measure all, and write the table."""
     folder = Path(tempfile.mkdtemp(prefix="chv-bench-"))
     try:
-        rows = [*planning(), growth(folder), starting(folder)]
+        rows = [*planning(), growth(folder), together(folder), starting(folder)]
     finally:
         shutil.rmtree(folder)
     lines = ["| what | clienthv | peer | result | goal | met |", "|---|---|---|---|---|---|"]

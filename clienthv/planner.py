@@ -162,7 +162,8 @@ def _as_before(options: Iterable[Option], had: Decision | None) -> tuple[Option,
         return option.device != had.device and (of is None or of.physfn != card)
 
     def as_known(option: Option) -> Option:
-        virtual = option.device is None and had.device is None
+        # What points and types follows from USB, which may be another now.
+        virtual = option.device is None and had.device is None and had.kind is not Kind.INPUT
         return replace(option, model=had.model) if virtual and option.strategy is had.strategy else option
 
     return tuple(sorted(map(as_known, options), key=is_other))

@@ -32,7 +32,7 @@ def _open(connect: str | None) -> Connection:
     "--upgrade",
     multiple=True,
     metavar="KIND",
-    type=click.Choice([*keeping.KEPT_KINDS, "all"]),
+    type=click.Choice([*(kind.value for kind in keeping.KEPT_KINDS), "all"]),
     help="Let a VM that is there take a better strategy: gpu, nic, disk, audio, usb, input, tpm or all.",
 )
 @click.option("--wait", is_flag=True, help="Return when the guest is alive: running, and its processor working.")

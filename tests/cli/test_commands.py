@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import click
+import jsonschema
 import pytest
 
 from clienthv.cli import cli
+from clienthv.model import schemas
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 PC = REPOSITORY / "tests" / "hosts" / "desk-x570-3rdgen-rx580-gt710-b.json"
@@ -318,3 +320,42 @@ def test_a_domain_with_a_virtual_function_that_is_not_there_yet_has_the_place_wh
     done = clienthv("render", "performance", "--host", str(sriov_pc(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert '<address type="pci" domain="0x0000" bus="0x02" slot="0x10" function="0x0"/>' in done.stdout
+
+
+LAB = REPOSITORY / "tests/hosts/lab-full.json"
+
+
+def test_several_vms_are_planned_together_and_told_who_has_what(clienthv: Run) -> None:
+    shown = clienthv("plan", "performance", "performance", "--host", str(LAB))
+    assert shown.returncode == 0, shown.stderr
+    assert "VM performance-2" in shown.stdout
+    assert "goes to VM performance: so the VMs together get the most [given-to-other-vm]" in shown.stdout
+    assert "0000:00:11.0" in shown.stdout.partition("Of lab-full:")[2]
+    document = json.loads(clienthv("plan", "performance", "performance", "--json", "--host", str(LAB)).stdout)
+    jsonschema.validate(document, schemas.schema("plans"))
+    assert [vm["name"] for vm in document["vms"]] == ["performance", "performance-2"]
+
+
+def test_vms_that_do_not_fit_together_are_named_after_the_plans_of_the_others(clienthv: Run) -> None:
+    shown = clienthv("plan", "balanced", "balanced", "balanced", "--host", str(LAB))
+    assert shown.returncode == 4
+    assert "not all of these VMs can run together: balanced-3" in shown.stderr
+    assert "VM balanced-2\n" in shown.stdout
+
+
+def test_profiles_and_a_set_are_not_mixed(clienthv: Run, tmp_path: Path) -> None:
+    file = tmp_path / "set.toml"
+    file.write_text('[[vm]]\nprofile = "balanced"\n')
+    assert clienthv("plan", "--set", str(file), "--host", str(LAB)).returncode == 0
+    shown = clienthv("plan", "balanced", "--set", str(file), "--host", str(LAB))
+    assert shown.returncode == 2
+    assert "not both" in shown.stderr
+
+
+def test_a_pasted_listing_is_planned_for_and_what_it_does_not_say_is_told(clienthv: Run, tmp_path: Path) -> None:
+    paste = tmp_path / "paste.txt"
+    paste.write_text("Hello\nIOMMU Group 1 01:00.0 VGA compatible controller [0300]: NVIDIA GP104 [10de:1b80]\n")
+    shown = clienthv("devices", "--host", str(paste))
+    assert shown.returncode == 0, shown.stderr
+    assert "0000:01:00.0" in shown.stdout
+    assert "1 line not understood, first line 1: Hello" in shown.stderr

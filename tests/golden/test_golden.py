@@ -51,6 +51,13 @@ def test_a_recorded_pc_gives_the_plan_and_the_domain_that_were_kept(path: Path, 
     golden(HERE / profile / f"{path.stem}.domain.xml", without_plan(xml))
 
 
+@pytest.mark.parametrize("profile", ["mixed", "linux-desktop", "headless"])
+@pytest.mark.parametrize("name", ["fa-desk-9950x3d-rtx4080-x870e", "lab-full"])
+def test_the_other_shipped_profiles_give_the_domains_that_were_kept(name: str, profile: str, golden: Golden) -> None:
+    host, vm = planned(REPOSITORY / "tests" / "hosts" / f"{name}.json", profile)
+    golden(HERE / "shipped" / f"{profile}.{name}.domain.xml", render.render(vm, host).encode())
+
+
 def without_plan(xml: str) -> bytes:
     """The domain without the copy of the plan in its metadata, which has a golden file of its own."""
     before, _, rest = xml.partition("<metadata>")

@@ -59,6 +59,23 @@ def test_two_guests_talk_over_virtual_functions_of_one_card(pc: Pc, untouched: U
     assert pc.state() == untouched()
 
 
+def test_of_two_vms_that_want_the_one_gpu_one_has_it_and_the_other_runs_on_virtio(pc: Pc, untouched: Untouched) -> None:
+    wants = {"gpu": {"prefer": ["passthrough", "paravirtual"]}, "display": {"prefer": ["emulated"]}}
+    for name in ("first", "second"):
+        pc.up(pc.profile(name, **wants))
+    assert pc.driver(pc.function(GPU)) == "vfio-pci"
+    assert [len(pc.domain(name).findall("devices/hostdev")) for name in ("first", "second")] == [2, 0]
+    assert GPU in pc.guest("first").pci
+    other = pc.guest("second").pci
+    assert GPU not in other
+    assert "1af4:1050" in other
+    again = pc.plan("second")["gpu"]
+    assert "used-by-vm" in {r["reason"] for r in again["rejected"] if r["device"] == pc.function(GPU)}
+    for name in ("first", "second"):
+        pc.down(name)
+    assert pc.state() == untouched()
+
+
 def test_a_trusted_virtual_function_is_trusted_by_the_card(pc: Pc, untouched: Untouched) -> None:
     card = pc.function(SRIOV_NIC)
     interface = pc.interface(SRIOV_NIC)

@@ -93,6 +93,54 @@ def test_what_the_guest_has_seen_is_the_same_after_down_and_up(demo: Machine) ->
     assert seen() == before
 
 
+def test_devices_keep_their_slots_and_models_when_others_come_and_go(machine: Machine) -> None:
+    def slots() -> dict[str, str]:
+        found = {}
+        for device in definition(machine, "grows").iterfind("devices/*"):
+            address, model = device.find("address[@type='pci']"), device.find("model")
+            if address is not None and device.tag in ("interface", "video", "rng", "memballoon", "sound"):
+                found[device.tag] = (
+                    f"{address.get('bus')}:{address.get('slot')} {model.get('type') if model is not None else ''}"
+                )
+        return found
+
+    profile = machine.home / "grows.toml"
+    profile.write_text('extends = "portable"\n[devices.audio]\nprefer = ["omit"]\n')
+    ok(machine.run("up", str(profile)))
+    before = slots()
+    assert "sound" not in before
+    ok(machine.run("down", "grows", "--force"))
+    profile.write_text(
+        'extends = "portable"\n[devices.disk]\nprefer = ["emulated"]\n[devices.usb]\nprefer = ["omit"]\n'
+    )
+    ok(machine.run("up", str(profile)))
+    after = slots()
+    assert "sound" in after
+    assert {tag: after.get(tag) for tag in before} == before
+    ok(machine.run("down", "grows", "--force"))
+
+
+def test_a_better_strategy_is_offered_and_taken_when_asked(machine: Machine) -> None:
+    """A rung is missing at first because the guest has no driver for it; then the user installs one."""
+
+    def nic() -> str | None:
+        model = definition(machine, "better").find("devices/interface/model")
+        return model.get("type") if model is not None else None
+
+    profile = machine.home / "better.toml"
+    profile.write_text('extends = "portable"\n[guest]\ndrivers = []\n')
+    ok(machine.run("up", str(profile)))
+    assert nic() == "e1000e"
+    ok(machine.run("down", "better", "--force"))
+    profile.write_text('extends = "portable"\n[guest]\ndrivers = ["virtio"]\n')
+    assert "better-possible" in ok(machine.run("up", str(profile)))
+    assert nic() == "e1000e"
+    ok(machine.run("down", "better", "--force"))
+    ok(machine.run("up", "better", "--upgrade", "nic"))
+    assert nic() == "virtio"
+    ok(machine.run("down", "better", "--force"))
+
+
 def test_down_undefine_forgets_the_vm_and_keeps_its_disk(machine: Machine) -> None:
     ok(machine.run("up", "portable", "--name", "kept", "--new-disk", "64 MiB", "--wait"))
     image = machine.home / "d" / "clienthv" / "images" / "kept.qcow2"
@@ -112,7 +160,7 @@ def test_a_guest_that_ignores_its_power_button_keeps_running_until_forced(machin
 
 
 def test_every_shipped_profile_starts(machine: Machine) -> None:
-    for profile in ("portable", "balanced", "performance"):
+    for profile in ("portable", "balanced", "performance", "mixed", "linux-desktop", "headless"):
         ok(machine.run("up", profile, "--name", f"all-{profile}", "--new-disk", "64 MiB", "--wait"))
         assert machine.virsh("domstate", f"all-{profile}").strip() == "running"
         ok(machine.run("down", f"all-{profile}", "--force", "--undefine"))

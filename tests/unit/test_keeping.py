@@ -103,6 +103,12 @@ def test_a_virtual_device_keeps_the_model_it_had() -> None:
     assert nic(again(but(before, plan=but(before.plan, decisions=old)), pc())).model == "virtio-transitional"
 
 
+def test_a_tablet_does_not_stay_where_its_usb_is_gone() -> None:
+    plan = again(started(pc()), pc(), more=LADDER + "[devices.usb]\nprefer = ['omit']\n")
+    assert started(pc()).plan.of(Kind.INPUT).model == "usb-tablet"
+    assert plan.of(Kind.INPUT).model != "usb-tablet"
+
+
 RENUMBERED = pc(but(CARD, address="0000:03:00.0", iommu_group=16))
 
 
