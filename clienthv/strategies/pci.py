@@ -8,14 +8,13 @@ from typing import Final
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.values import PciAddress
-from clienthv.strategies import screens
+from clienthv.strategies import iommu, screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _HOST_BRIDGE: Final = "0600"
 _PCI_BRIDGES: Final = frozenset({"0604", "0609"})
 _RAID_CONTROLLER: Final = "0104"
 _NON_ESSENTIAL: Final = "13"
-_VIRTIO: Final = "1af4"
 _MAX_DOMAIN: Final = 0xFFFF  # PCI has 16 bits; Linux numbers VMD's own domains from 0x10000
 _CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
 _HDMI_AUDIO: Final = "0403"
@@ -166,13 +165,9 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     if not is_selected(option, question, kind):
         yield not_selected(option, question, kind)
         return
-    if (stranger := question.kept.strangers.get(option.device or "")) is not None:
-        fix = (
-            "name the device that is meant in the profile, and give the profile again: clienthv up PROFILE --name NAME"
-        )
-        yield reject(option, Reason.DEVICE_CHANGED, stranger, fix)
+    yield from against_stranger(option, question)
     yield from against_stack(option, question)
-    yield from against_iommu(option, question, kind)
+    yield from iommu.objections(option, question, named=is_named(option, question, kind))
     for address in option.functions:
         function = question.host.by_address[address]
         if address in _held_by_guests(question.host):
@@ -189,30 +184,19 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
                 f"{address} has {virtual} virtual function{'s' * (virtual > 1)}, which would vanish with it",
                 f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
             )
-        yield from _bypasses_iommu(option, function)
+        yield from iommu.bypassed(option, function)
         for lost in (function, *behind(function, question.host)):
             yield from _host_needs(option, lost, question, kind)
 
 
-def _bypasses_iommu(option: Option, function: PciFunction) -> Objections:
-    """A virtio device without VIRTIO_F_ACCESS_PLATFORM uses physical addresses: a guest's would be the host's memory.
-
-    Source: virtio specification, "Reserved Feature Bits"; QEMU, hw/virtio/virtio-bus.c (iommu_platform).
-    """
-    if function.vendor_id != _VIRTIO or function.access_platform or function.driver in HELD_FOR_GUESTS:
-        return
-    known = function.access_platform is False
-    yield reject(
-        option,
-        Reason.BYPASSES_IOMMU if known else Reason.IOMMU_BYPASS_UNKNOWN,
-        f"{function.address} is a virtio device that reads and writes past the IOMMU: a guest would reach the memory "
-        "of the host through it (no VIRTIO_F_ACCESS_PLATFORM)"
-        if known
-        else f"the host document does not say whether {function.address}, a virtio device, goes through the IOMMU",
-        "iommu_platform=on for that device, on the machine below"
-        if known
-        else "run clienthv inspect on that PC while virtio-pci drives the device",
-    )
+def against_stranger(option: Option, question: Question) -> Objections:
+    """An address in the profile at which another device is now than when the VM last started."""
+    of = option.virtual_function
+    for address in (option.device, of.physfn if of is not None else None):
+        if (stranger := question.kept.strangers.get(address or "")) is not None:
+            fix = "name the device that is meant, and give the profile again: clienthv up PROFILE --name NAME"
+            yield reject(option, Reason.DEVICE_CHANGED, stranger, fix)
+            return
 
 
 def is_selected(option: Option, question: Question, kind: Kind) -> bool:
@@ -220,6 +204,11 @@ def is_selected(option: Option, question: Question, kind: Kind) -> bool:
     selected = question.profile.device(kind).select
     names = {option.device, option.virtual_function.physfn if option.virtual_function is not None else None}
     return not selected or not names.isdisjoint(selected)
+
+
+def is_named(option: Option, question: Question, kind: Kind) -> bool:
+    """Whether the profile names this device, and not only leaves the choice open."""
+    return bool(question.profile.device(kind).select) and is_selected(option, question, kind)
 
 
 def not_selected(option: Option, question: Question, kind: Kind) -> Rejected:
@@ -271,82 +260,6 @@ def named_passthrough(option: Option, question: Question, kind: Kind) -> Objecti
         )
         return
     yield from passthrough(option, question, kind)
-
-
-def against_iommu(option: Option, question: Question, kind: Kind) -> Objections:
-    """VFIO isolates by IOMMU groups and interrupt remapping (kernel, Documentation/driver-api/vfio.rst)."""
-    iommu, host = question.host.iommu, question.host
-    if iommu.enabled is not True:
-        yield _without_iommu(option, host)
-        return
-    lone = [a for a in option.functions if host.by_address[a].iommu_group is None]
-    if lone:
-        yield reject(
-            option,
-            Reason.NO_IOMMU_GROUP,
-            f"{', '.join(lone)}: in no IOMMU group, so the IOMMU does not cover it"
-            if iommu.groups is not None
-            else f"{', '.join(lone)}: the host document does not say which IOMMU group it is in",
-            "look for the device in the kernel's messages (dmesg | grep -i iommu)",
-        )
-    if iommu.interrupt_remapping is False:
-        yield reject(
-            option,
-            Reason.NO_INTERRUPT_REMAPPING,
-            "the IOMMU does not remap interrupts: a guest could send the host any interrupt",
-            "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup",
-        )
-    named = question.profile.device(kind).select and is_selected(option, question, kind)
-    if iommu.acs_override and not named:
-        yield reject(
-            option,
-            Reason.ACS_OVERRIDE,
-            "the kernel runs with pcie_acs_override: groups look smaller than the isolation really is",
-            f'accept the risk for this device alone: select = ["{option.device}"] in the profile',
-        )
-    capabilities = question.capabilities
-    if capabilities is not None and "vfio" not in capabilities.pci_backends:
-        yield reject(
-            option,
-            Reason.VFIO_UNAVAILABLE,
-            "libvirt's domain capabilities offer no VFIO for PCI devices (hostdev pciBackend is empty)",
-            "sudo modprobe vfio-pci",
-        )
-
-
-def _without_iommu(option: Option, host: Host) -> Rejected:
-    iommu = host.iommu
-    if iommu.enabled is None:
-        return reject(
-            option,
-            Reason.IOMMU_UNKNOWN,
-            "the host document does not say whether an IOMMU is active",
-            "run clienthv inspect --save on that PC",
-        )
-    if iommu.acpi_table == "none":
-        return reject(
-            option,
-            Reason.IOMMU_ABSENT,
-            "the firmware describes no IOMMU (neither DMAR nor IVRS among the ACPI tables)",
-            'turn on "VT-d" or "IOMMU" in the firmware setup, where the processor and board have it',
-        )
-    return reject(option, Reason.IOMMU_OFF, "no IOMMU group exists: the kernel has no IOMMU active", enable_iommu(host))
-
-
-def enable_iommu(host: Host) -> str:
-    """The smallest change that turns the IOMMU on (kernel, Documentation/admin-guide/kernel-parameters.txt).
-
-    AMD-Vi is on by default and knows no ``amd_iommu=on``; it is off only by a parameter or in the firmware.
-    """
-    off = [p for p in host.iommu.parameters or () if p in {"iommu=off", "intel_iommu=off", "amd_iommu=off"}]
-    if off:
-        return f"remove {' '.join(off)} from the kernel command line"
-    if host.iommu.acpi_table == "DMAR" or (host.iommu.acpi_table is None and host.cpu.vendor == "GenuineIntel"):
-        also = "" if host.iommu.acpi_table == "DMAR" else ', and turn on "VT-d" in the firmware setup'
-        return f"add intel_iommu=on to the kernel command line{also}"
-    if host.cpu.vendor == "AuthenticAMD":
-        return 'turn on "IOMMU" in the firmware setup; the kernel then uses it without a parameter'
-    return 'turn on "VT-d" or "IOMMU" in the firmware setup'
 
 
 def _host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:

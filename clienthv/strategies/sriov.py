@@ -11,7 +11,7 @@ from clienthv.model.change import What
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, SrIov
 from clienthv.model.plan import Decision, HostChange, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
-from clienthv.strategies import pci
+from clienthv.strategies import iommu, pci
 from clienthv.strategies.frame import Objections, Option, Options, Question, reject
 
 MOST: Final = 8
@@ -112,6 +112,7 @@ def objections(option: Option, question: Question) -> Objections:
     if not pci.is_selected(option, question, Kind.NIC):
         yield pci.not_selected(of_card, question, Kind.NIC)
         return
+    yield from pci.against_stranger(of_card, question)
     hindered = _hindered(card, question)
     if hindered is not None:
         reason, detail, fix = hindered
@@ -120,7 +121,7 @@ def objections(option: Option, question: Question) -> Objections:
     if not option.functions:
         yield _without_address(of_card, card)
     yield from pci.against_stack(of_card, question)
-    yield from pci.against_iommu(of_card, question, Kind.NIC)
+    yield from iommu.objections(of_card, question, named=pci.is_named(of_card, question, Kind.NIC))
     yield from _against_group(of_card, card, question.host)
     yield from _against_interface(of_card, card)
     if card.sriov is not None and card.sriov.writable is False:

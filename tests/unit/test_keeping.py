@@ -11,7 +11,7 @@ from lxml import etree
 from clienthv import planner
 from clienthv.lifecycle import keeping, slots
 from clienthv.lifecycle.remembered import Remembered
-from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, RoleName
+from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, RoleName, SrIov
 from clienthv.model.plan import Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.vm import Options, Seen
@@ -134,6 +134,17 @@ def test_it_is_still_found_at_the_start_after_the_next() -> None:
 def test_another_card_at_the_address_in_the_profile_is_not_taken() -> None:
     select = LADDER + 'select = ["0000:01:00.0"]\n'
     plan = again(started(pc(CARD), select), pc(but(CARD, device_id="10fb")), more=select)
+    assert nic(plan).strategy is S.PARAVIRTUAL
+    assert [r.reason for r in nic(plan).rejected] == [Reason.DEVICE_CHANGED]
+
+
+def test_no_virtual_function_is_made_on_another_card_at_the_address_in_the_profile() -> None:
+    select = "[devices.nic]\nprefer = ['vf', 'paravirtual']\nselect = ['0000:01:00.0']\n"
+    sriov = SrIov(totalvfs=7, numvfs=0, offset=128, stride=2, link_up=True, writable=True)
+    card = but(CARD, sriov=sriov, interfaces=("enp1s0",))
+    before = started(pc(card), select)
+    assert nic(before.plan).strategy is S.VF
+    plan = again(before, pc(but(card, device_id="10fb")), more=select)
     assert nic(plan).strategy is S.PARAVIRTUAL
     assert [r.reason for r in nic(plan).rejected] == [Reason.DEVICE_CHANGED]
 
