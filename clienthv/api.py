@@ -16,7 +16,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import joint, planner, profiles
+from clienthv import guests, joint, planner, profiles
 from clienthv.errors import DocumentError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
@@ -70,16 +70,17 @@ def devices(host: Host) -> Devices:
 
 
 def plan(host: Host, profile: Profile) -> Plan:
-    """What every device of the VM becomes on this host. Pure: the same input gives the same plan.
+    """What every device of the VM becomes on this host. The same input and osinfo-db give the same plan.
 
     Raises HostError, PlanError.
     """
-    return planner.plan(host, profile)
+    return planner.plan(host, profile, guest=guests.read(profile.guest.os))
 
 
 def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:
-    """One plan for each of several VMs that can run together on this host. Pure."""
-    return joint.plan(host, wishes)
+    """One plan for each of several VMs that can run together on this host, and what osinfo-db says of each guest."""
+    known = [w._replace(guest=w.guest or guests.read(w.profile.guest.os)) for w in wishes]
+    return joint.plan(host, known)
 
 
 def render(plan: Plan, host: Host, *, name: str, disk: str | None = None) -> str:

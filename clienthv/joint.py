@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from clienthv import planner
 from clienthv.errors import HostError, PlanError
+from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host
 from clienthv.model.plan import Decision, Kind, Plan, Reason, Rejected, Warned
 from clienthv.model.plans import Member, Plans
@@ -29,11 +30,12 @@ MOST_STATES: Final = 2000
 
 
 class Wish(NamedTuple):
-    """One VM that is wanted: its name, what it should be, and how much it matters; more is more."""
+    """One VM that is wanted: its name, what it should be, how much it matters (more is more), its system."""
 
     name: str
     profile: Profile
     priority: int = 0
+    guest: GuestOs | None = None
 
 
 class _Planned(NamedTuple):
@@ -68,7 +70,7 @@ class _Search:
             return _Planned(None, f"no memory is left for it beside the others on {self.host.name}", {}, 0)
         try:
             shared = planner.Shared(taken, memory, self._judged[profile])
-            plan = planner.plan(self.host, profile, shared=shared)
+            plan = planner.plan(self.host, profile, shared=shared, guest=self.wishes[number].guest)
         except (PlanError, HostError) as e:
             return _Planned(None, e.message, {}, 0)
         held: dict[str, bool] = {}

@@ -14,11 +14,12 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from clienthv.errors import PlanError
+from clienthv.model.guest import GuestOs
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, size, sriov, usb_device
+from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, size, sriov, system, usb_device
 from clienthv.strategies.claims import claims
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
@@ -31,24 +32,25 @@ def plan(
     refused: Mapping[str, str] = MappingProxyType({}),
     kept: Kept | None = None,
     shared: Shared | None = None,
+    guest: GuestOs | None = None,
 ) -> Plan:
     """Decide every device of a VM.
 
     ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
     with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. ``shared`` is
-    what other VMs of a joint plan leave. Raises HostError when the host is too small for the profile, PlanError when
-    a ladder has no rung left.
+    what other VMs of a joint plan leave, ``guest`` what is known of the operating system. Raises HostError when the
+    host is too small for the profile, PlanError when a ladder has no rung left.
     """
     shared = shared or Shared()
-    question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken)
-    vcpus = size.vcpus(host, profile)
+    question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, known_guest=guest)
     memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib
+    vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
     judged = shared.judged or Judged()
     climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question, judged) for kind in STRATEGIES if kind is not Kind.INPUT}
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept, shared.taken)
+    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept, shared.taken, guest)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
@@ -60,6 +62,7 @@ def plan(
         decisions=decisions,
         host_changes=(*_host_changes(decisions, later), *_usb_changes(decisions, host)),
         warnings=tuple(_warnings(decisions, later, vcpus, memory_mib)),
+        board=system.board(later.guest),
     )
 
 
@@ -298,7 +301,8 @@ def _usb_changes(decisions: tuple[Decision, ...], host: Host) -> Iterator[HostCh
 
 def _warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, memory_mib: int) -> Iterator[Warned]:
     host = question.host
-    yield from size.warnings(host, question.profile, vcpus, memory_mib)
+    yield from size.warnings(host, question.profile, question.guest, vcpus, memory_mib)
+    yield from system.warnings(question.guest, decisions, vcpus, memory_mib)
     yield from cautions.stack_unknown(host)
     for decision in decisions:
         if (better := next((r for r in decision.rejected if r.reason is Reason.KEPT), None)) is not None:

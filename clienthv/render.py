@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 NAMESPACE: Final = "urn:clienthv:vm:1"
 """The XML namespace of clienthv's part of a domain's metadata."""
 
+_TARGETS: Final = {"virtio": "vda", "sata": "sda", "ide": "hda"}
 _SCHEMAS: Final = ("/usr/share/libvirt/schemas/domain.rng", "/usr/local/share/libvirt/schemas/domain.rng")
 
 
@@ -64,6 +65,13 @@ class UsbView(msgspec.Struct, frozen=True):
     device: str = ""
 
 
+class CompanionView(msgspec.Struct, frozen=True):
+    """A USB 1.1 controller beside an EHCI one, and the port it begins at."""
+
+    model: str
+    port: str
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """All that the templates see. Text that is "" and views that are None are left out of the domain."""
 
@@ -78,6 +86,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     vcpus: int
     cpu_mode: str
     machine: str
+    acpi: bool
+    clock: str
     uefi: bool
     secure_boot: str
     nvram: str
@@ -87,6 +97,8 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     emulator: str
     disk: DiskView | None
     cdrom: str
+    cdrom_bus: str
+    cdrom_target: str
     host_devices: tuple[PciView, ...]
     nic_vf: PciView | None
     nic_model: str
@@ -99,12 +111,18 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     sound: str
     audio_backend: str
     usb: str
+    usb_ports: str
+    usb_companions: tuple[CompanionView, ...]
     usb_devices: tuple[UsbView, ...]
     inputs: tuple[InputView, ...]
     tpm: str
     tpm_emulated: bool
     tpm_passed: bool
     virtio: bool
+
+
+# EHCI serves fast devices alone; ICH9 has three UHCI controllers for the others (QEMU, docs/config/ich9-ehci-uhci.cfg).
+_COMPANIONS: Final = tuple(CompanionView(f"ich9-uhci{n + 1}", str(2 * n)) for n in range(3))
 
 
 def render(vm: Vm, host: Host) -> str:
@@ -128,6 +146,8 @@ def view(vm: Vm, host: Host) -> View:
     capabilities = host.stack.capabilities if host.stack is not None else None
     cpu, firmware, gpu = plan.of(Kind.CPU), plan.of(Kind.FIRMWARE), plan.of(Kind.GPU)
     nic, display, tpm = plan.of(Kind.NIC), plan.of(Kind.DISPLAY), plan.of(Kind.TPM)
+    board = plan.board or plan_model.Board()
+    usb = plan.of(Kind.USB)
     uefi = firmware.strategy is not Strategy.BIOS
     hardware = cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION
     spice = display.model == "spice"
@@ -143,7 +163,9 @@ def view(vm: Vm, host: Host) -> View:
         memory_mib=plan.memory_mib,
         vcpus=plan.vcpus,
         cpu_mode=cpu.model,
-        machine=vm.seen.machine or "q35",
+        machine=vm.seen.machine or board.machine,
+        acpi=board.acpi,
+        clock=board.clock,
         uefi=uefi,
         secure_boot="yes" if firmware.strategy is Strategy.UEFI_SECURE_BOOT else "no",
         nvram=(vm.seen.nvram or "") if uefi else "",
@@ -153,6 +175,8 @@ def view(vm: Vm, host: Host) -> View:
         emulator=(capabilities.emulator or "") if capabilities is not None else "",
         disk=_disk(vm),
         cdrom=vm.options.cdrom or "",
+        cdrom_bus="sata" if board.machine == "q35" else "ide",
+        cdrom_target="sdz" if board.machine == "q35" else "hdd",
         host_devices=_host_devices(plan),
         nic_vf=_pci(nic.functions[0]) if nic.strategy is Strategy.VF else None,
         nic_model="" if nic_passed else nic.model,
@@ -164,7 +188,9 @@ def view(vm: Vm, host: Host) -> View:
         video_3d=gpu.strategy is Strategy.PARAVIRTUAL_3D,
         sound=_sound(plan.of(Kind.AUDIO)),
         audio_backend="spice" if spice else "none",
-        usb=plan.of(Kind.USB).model if plan.of(Kind.USB).strategy is Strategy.EMULATED else "none",
+        usb=usb.model if usb.strategy is Strategy.EMULATED else "none",
+        usb_ports="15" if usb.model == "qemu-xhci" and _usb_devices(plan, host) else "",
+        usb_companions=_COMPANIONS if usb.model == "ich9-ehci1" else (),
         usb_devices=_usb_devices(plan, host),
         inputs=_inputs(plan.of(Kind.INPUT)),
         tpm=tpm.model,
@@ -183,8 +209,7 @@ def _disk(vm: Vm) -> DiskView | None:
     decision = vm.plan.of(Kind.DISK)
     if vm.options.disk is None or decision.strategy not in (Strategy.PARAVIRTUAL, Strategy.EMULATED):
         return None
-    virtio = decision.strategy is Strategy.PARAVIRTUAL
-    return DiskView(vm.options.disk, vm.options.disk_format or "qcow2", decision.model, "vda" if virtio else "sda")
+    return DiskView(vm.options.disk, vm.options.disk_format or "qcow2", decision.model, _TARGETS[decision.model])
 
 
 def _host_devices(plan: plan_model.Plan) -> tuple[PciView, ...]:

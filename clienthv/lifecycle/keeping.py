@@ -15,6 +15,7 @@ import msgspec
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model import identity
 from clienthv.model import profile as profile_model
+from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.identity import Identity
 from clienthv.model.plan import Decision, Kind, Plan, Strategy
@@ -26,10 +27,11 @@ KEPT_KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB, Kind.I
 
 
 class Asked(NamedTuple):
-    """What to plan for: the profile with its devices found again, and what the VM keeps."""
+    """What to plan for: the profile with its devices found again, what the VM keeps, what its guest is."""
 
     profile: Profile
     kept: Kept | None = None
+    guest: GuestOs | None = None
 
 
 def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iterable[Kind]) -> Asked:

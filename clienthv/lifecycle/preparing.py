@@ -85,7 +85,7 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
     host = live.read_host(site.connection, site.root)
-    return Ready(host, planner.plan(host, wish.profile, refused, wish.kept))
+    return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, guest=wish.guest))
 
 
 def _of(plan: Plan) -> VirtualFunction | None:

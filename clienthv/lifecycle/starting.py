@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from clienthv import planner, profiles, render
+from clienthv import guests, planner, profiles, render
 from clienthv.errors import GuestError, UsageError
 from clienthv.hypervisor import Connection, Domain, DomainState
 from clienthv.lifecycle import files, keeping, live, preparing, remembered, slots
@@ -67,7 +67,8 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     seen = before.seen if before else Seen()
     host = live.read_host(connection)
     wish = keeping.asked(pinned(profile, seen), before, host, request.upgrade)
-    plan = planner.plan(host, wish.profile, kept=wish.kept)
+    wish = wish._replace(guest=guests.read(profile.guest.os))
+    plan = planner.plan(host, wish.profile, kept=wish.kept, guest=wish.guest)
     _refuse_useless_disk(request, plan, name)
     site = Site(connection, name)
     with preparing.journal_for(plan, site, say) as held, ExitStack() as undo:
@@ -160,7 +161,7 @@ def _still_offered(seen: Seen, plan: Plan, host: Host, say: live.Say) -> Seen:
     capabilities = host.stack.capabilities if host.stack is not None else None
     offered = capabilities.machine_types if capabilities is not None else ()
     if seen.machine and offered and seen.machine not in offered:
-        say(f"the guest had machine type {seen.machine}; this QEMU does not know it, so it sees the newest q35 now")
+        say(f"the guest had machine type {seen.machine}; this QEMU does not know it, so it sees the newest now")
         return msgspec.structs.replace(seen, machine=None)
     return seen
 

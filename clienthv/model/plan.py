@@ -124,6 +124,7 @@ class Reason(StrEnum):
     NO_PF_INTERFACE = "no-pf-interface"
     # what the guest and QEMU can do
     NO_GUEST_DRIVER = "no-guest-driver"
+    GUEST_FIRMWARE = "guest-firmware"
     NOT_IN_QEMU = "not-in-qemu"
     NO_RENDER_NODE = "no-render-node"
     RENDER_NODE_UNKNOWN = "render-node-unknown"
@@ -198,8 +199,16 @@ class Warned(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
 
 
+class Board(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What the devices sit on: machine type, ACPI, and what the clock shows."""
+
+    machine: Literal["q35", "pc"] = "q35"
+    acpi: bool = True
+    clock: Literal["utc", "localtime"] = "utc"
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer for one VM on one host. ``memory_mib`` is in MiB."""
+    """The whole answer for one VM on one host. ``memory_mib`` is in MiB; ``board`` is left out where it is usual."""
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
     kind: Literal["plan"] = "plan"
@@ -210,6 +219,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     decisions: tuple[Decision, ...]
     host_changes: tuple[HostChange, ...]
     warnings: tuple[Warned, ...]
+    board: Board | msgspec.UnsetType = msgspec.UNSET
 
     def of(self, kind: Kind) -> Decision:
         """The (first) decision of a kind; every plan has one for each that has a ladder."""

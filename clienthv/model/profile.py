@@ -154,6 +154,7 @@ def parse(chain: tuple[ProfileText, ...]) -> Profile:
         data.pop("extends", None)
         alone = _decode(data, source)
         _check_ladders(alone, source)
+        _check_boot(alone, source)
         _check_usb(alone, source)
         merged = _merge(merged, data)
     first = chain[0]
@@ -309,10 +310,13 @@ def _check_ladders(profile: Profile, source: ProfileText) -> None:
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
-        for key in ("kernel", "initrd", "cmdline"):
-            if not values.is_plain_text(getattr(profile.boot, key) or ""):
-                msg = f"{source.origin}: boot.{key}: has characters that a domain cannot carry"
-                raise ProfileError(msg, hint="leave out control characters")
+
+
+def _check_boot(profile: Profile, source: ProfileText) -> None:
+    for key in ("kernel", "initrd", "cmdline"):
+        if not values.is_plain_text(getattr(profile.boot, key) or ""):
+            msg = f"{source.origin}: boot.{key}: has characters that a domain cannot carry"
+            raise ProfileError(msg, hint="leave out control characters")
 
 
 def _check_known(kind: Kind, device: Device, source: ProfileText) -> None:

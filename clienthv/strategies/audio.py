@@ -31,9 +31,11 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
-                model="ich9",
+                model=question.guest.emulated.audio,
                 backing="the display's sound",
-                why="sound that every current system has a driver for",
+                why="sound that every current system has a driver for"
+                if question.guest.emulated.audio == "ich9"
+                else f"sound that {question.guest.id} came with a driver for",
             )
         case _:
             yield omitted("sound")
@@ -44,7 +46,7 @@ def objections(option: Option, question: Question) -> Objections:
     if option.strategy is Strategy.PASSTHROUGH:
         yield from pci.named_passthrough(option, question, Kind.AUDIO)
     elif option.strategy is Strategy.PARAVIRTUAL:
-        yield from needs_virtio(option, question)
+        yield from needs_virtio(option, question, "sound")
         stack = question.host.stack
         if stack is not None and stack.libvirt_version is not None:
             have = tuple(int(part) for part in stack.libvirt_version.split(".")[:2] if part.isdecimal())

@@ -28,9 +28,11 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
-                model="sata",
+                model=question.guest.emulated.disk,
                 backing="a disk image",
-                why="an AHCI disk that every system since 2006 has a driver for",
+                why="an AHCI disk that every system since 2006 has a driver for"
+                if question.guest.emulated.disk == "sata"
+                else "an IDE disk, which every system for PCs has a driver for",
             )
         case _:
             yield omitted("a disk")
@@ -41,4 +43,4 @@ def objections(option: Option, question: Question) -> Objections:
     if option.strategy is Strategy.PASSTHROUGH:
         yield from pci.named_passthrough(option, question, Kind.DISK)
     elif option.strategy is Strategy.PARAVIRTUAL:
-        yield from needs_virtio(option, question)
+        yield from needs_virtio(option, question, "block")

@@ -19,8 +19,15 @@ def options(strategy: Strategy, question: Question) -> Options:
 
 
 def objections(option: Option, question: Question) -> Objections:
-    """UEFI needs firmware files that libvirt found (domain capabilities, ``os/enum[@name='firmware']``)."""
-    capabilities = question.capabilities
+    """The guest must know it, and UEFI needs firmware files that libvirt found (domain capabilities, ``firmware``)."""
+    guest, capabilities = question.guest, question.capabilities
+    can = {
+        Strategy.UEFI_SECURE_BOOT: False if guest.uefi is False else guest.secure_boot,
+        Strategy.UEFI: guest.uefi,
+        Strategy.BIOS: guest.bios,
+    }
+    if can[option.strategy] is False:
+        yield reject(option, Reason.GUEST_FIRMWARE, f"{guest.id} does not boot with {option.strategy}")
     if option.strategy is Strategy.BIOS or capabilities is None:
         return
     if "efi" not in capabilities.firmware:

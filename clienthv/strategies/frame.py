@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import msgspec
 
+from clienthv.model.guest import GuestOs, VirtioDevice, built_in
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.plan import Decision, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
@@ -37,6 +38,14 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """What the VM keeps; nothing for one that never started."""
     taken: frozenset[str] = frozenset()
     """What other VMs of a joint plan have: keys of ``claims``."""
+
+    known_guest: GuestOs | None = None
+    """What is known of the guest's operating system; None where nobody looked it up."""
+
+    @cached_property
+    def guest(self) -> GuestOs:
+        """What is known of the guest's operating system, at least by its id."""
+        return self.known_guest or built_in(self.profile.guest.os)
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:
@@ -74,15 +83,22 @@ def reject(option: Option, reason: Reason, detail: str, fix: str | None = None) 
     return Rejected(strategy=option.strategy, device=option.device, reason=reason, detail=detail, fix=fix)
 
 
-def needs_virtio(option: Option, question: Question) -> Objections:
-    """A paravirtual device is a box of stones to a guest without the driver (virtio specification, section 1)."""
-    if not question.guest_has("virtio"):
-        yield reject(
-            option,
-            Reason.NO_GUEST_DRIVER,
-            f"the profile's guest ({question.profile.guest.os}) is not said to carry virtio drivers",
-            'install them in the guest, then set guest.drivers = ["virtio"] in the profile',
-        )
+def needs_virtio(option: Option, question: Question, device: VirtioDevice) -> Objections:
+    """A paravirtual device is a box of stones to a guest without the driver (virtio specification, section 1).
+
+    The driver is there when osinfo-db lists it for the guest, or when the profile says that it was installed.
+    """
+    if question.guest_has("virtio") or device in question.guest.virtio:
+        return
+    known = question.guest.found and question.guest.family == "windows"
+    yield reject(
+        option,
+        Reason.NO_GUEST_DRIVER,
+        f"{question.guest.id} comes without a virtio driver for its {device} device (osinfo-db)"
+        if known
+        else f"the profile's guest ({question.profile.guest.os}) is not said to carry virtio drivers",
+        'install them in the guest, then set guest.drivers = ["virtio"] in the profile',
+    )
 
 
 def omitted(what: str) -> Option:

@@ -42,7 +42,8 @@ def options(strategy: Strategy, question: Question) -> Options:
                 why="any screen size, the same on every PC, 2D",
             )
         case Strategy.EMULATED:
-            yield Option(strategy=strategy, model="vga", backing="QEMU", why="works in every guest, 2D")
+            why = "works in every guest, 2D"
+            yield Option(strategy=strategy, model=question.guest.emulated.gpu, backing="QEMU", why=why)
         case _:
             yield omitted("graphics")
 
@@ -55,10 +56,10 @@ def objections(option: Option, question: Question) -> Objections:
             if option.device is not None:
                 yield from _guest_driver(option, question.host.by_address[option.device], question)
         case Strategy.PARAVIRTUAL_3D:
-            yield from needs_virtio(option, question)
+            yield from needs_virtio(option, question, "gpu")
             yield from _against_3d(option, question)
         case Strategy.PARAVIRTUAL:
-            yield from needs_virtio(option, question)
+            yield from needs_virtio(option, question, "gpu")
             yield from _in_qemu(option, question)
         case Strategy.EMULATED:
             yield from _in_qemu(option, question)
@@ -74,6 +75,10 @@ def _guest_driver(option: Option, gpu: PciFunction, question: Question) -> Objec
             f"the host document has no vendor id for {gpu.address}, so the guest's driver cannot be named",
             "run clienthv inspect --save on that PC, or list the devices with lspci -nn",
         )
+        return
+    if question.guest.no_gpu:
+        detail = f"no maker of graphics cards for PCI Express has drivers for {question.guest.id}"
+        yield reject(option, Reason.NO_GUEST_DRIVER, detail)
         return
     driver = _DRIVER_OF.get(gpu.vendor_id)
     if driver is None:

@@ -11,7 +11,7 @@ def options(strategy: Strategy, question: Question) -> Options:
     match strategy:
         case Strategy.PARAVIRTUAL:
             yield Option(strategy=strategy, model="virtio", backing="the display", why="virtio tablet and keyboard")
-        case Strategy.EMULATED if question.usb is Strategy.EMULATED:
+        case Strategy.EMULATED if question.usb is Strategy.EMULATED and question.guest.emulated.tablet:
             yield Option(
                 strategy=strategy,
                 model="usb-tablet",
@@ -27,4 +27,4 @@ def options(strategy: Strategy, question: Question) -> Options:
 def objections(option: Option, question: Question) -> Objections:
     """Only virtio needs anything of the guest."""
     if option.strategy is Strategy.PARAVIRTUAL:
-        yield from needs_virtio(option, question)
+        yield from needs_virtio(option, question, "input")

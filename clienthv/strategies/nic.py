@@ -7,6 +7,7 @@ from clienthv.strategies import pci, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted
 
 _NETWORK_CLASS = "02"
+_WHY = {"e1000e": "an Intel 82574L that nearly every system has a driver for"}
 
 
 def options(strategy: Strategy, question: Question) -> Options:
@@ -29,9 +30,9 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
-                model="e1000e",
+                model=question.guest.emulated.nic,
                 backing="QEMU's user-mode network",
-                why="an Intel 82574L that nearly every system has a driver for",
+                why=_WHY.get(question.guest.emulated.nic, f"a card that {question.guest.id} came with a driver for"),
             )
         case _:
             yield omitted("a network card")
@@ -45,6 +46,6 @@ def objections(option: Option, question: Question) -> Objections:
         case Strategy.PASSTHROUGH:
             yield from pci.passthrough(option, question, Kind.NIC)
         case Strategy.PARAVIRTUAL:
-            yield from needs_virtio(option, question)
+            yield from needs_virtio(option, question, "net")
         case _:
             return

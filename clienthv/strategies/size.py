@@ -7,6 +7,7 @@ from typing import Final
 
 from clienthv.errors import HostError
 from clienthv.model import values
+from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host
 from clienthv.model.plan import Warned
 from clienthv.model.profile import Profile
@@ -79,6 +80,11 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
     return given
 
 
+def within(guest: GuestOs, vcpus: int, memory_mib: int) -> tuple[int, int]:
+    """A size without what the guest's operating system could not use."""
+    return min(vcpus, guest.max_vcpus or vcpus), min(memory_mib, guest.max_memory_mib or memory_mib)
+
+
 def _available_mib(host: Host) -> int | None:
     """MiB that can be had without swapping; where only all of the memory is known, three quarters of that.
 
@@ -90,9 +96,10 @@ def _available_mib(host: Host) -> int | None:
     return memory.total_mib * 3 // 4 if memory.total_mib is not None else None
 
 
-def warnings(host: Host, profile: Profile, vcpus: int, memory_mib: int) -> Iterator[Warned]:
+def warnings(host: Host, profile: Profile, guest: GuestOs, vcpus: int, memory_mib: int) -> Iterator[Warned]:
     """What a user should know of the size that was chosen; ``memory_mib`` is in MiB."""
-    if vcpus < profile.size.vcpus or memory_mib < values.parse_mib(profile.size.memory):
+    want_vcpus, want_mib = within(guest, profile.size.vcpus, values.parse_mib(profile.size.memory))
+    if vcpus < want_vcpus or memory_mib < want_mib:
         yield Warned(
             code="shrunk-to-fit",
             detail=f"{profile.size.vcpus} vCPUs and {profile.size.memory} were wanted; this PC has room for "

@@ -121,6 +121,12 @@ def _against_guest(option: Option, name: UsbName, question: Question) -> Objecti
             f"the guest has no virtual USB controller that {name} could be plugged into: its usb is {question.usb}",
             'put "emulated" on top of the ladder: [devices.usb] prefer = ["emulated"]',
         )
+    elif question.guest.emulated.usb == "piix3-uhci":
+        yield reject(
+            option,
+            Reason.NO_USB_CONTROLLER,
+            f"{question.guest.id} gets a USB 1.1 controller with two ports, into which QEMU plugs no faster device",
+        )
     stack = question.host.stack
     if stack is not None and stack.privileged is False:
         yield reject(

@@ -9,12 +9,13 @@ import jsonschema
 import msgspec
 import pytest
 
-from clienthv import api, planner, profiles, render
+from clienthv import api, guests, planner, profiles, render
 from clienthv.model import devices as devices_model
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
 from clienthv.model import schemas
 from clienthv.model.plan import STRATEGIES, Reason, Strategy
+from clienthv.model.profile import ProfileText, chain_of, parse
 from clienthv.model.vm import Options, Vm
 from clienthv.report import devices as report
 
@@ -64,6 +65,23 @@ def without_plan(xml: str) -> bytes:
     return (before + rest.partition("</metadata>")[2].lstrip("\n")).encode()
 
 
+GUESTS = ("win11", "win98", "unknown")
+GUEST_HOSTS = ("desk-x570-3rdgen-rx580-gt710-b", "desk-7950x-raphael-igpu")
+
+
+@pytest.mark.parametrize("os", GUESTS)
+@pytest.mark.parametrize("name", GUEST_HOSTS)
+def test_a_guest_gets_the_devices_that_it_can_drive(name: str, os: str, golden: Golden) -> None:
+    host = host_model.decode((REPOSITORY / "tests" / "hosts" / f"{name}.json").read_bytes(), name)
+    ladder = '[devices.firmware]\nprefer = ["uefi-secure-boot", "uefi", "bios"]'
+    own = ProfileText(os, os, f'extends = "balanced"\n[guest]\nos = "{os}"\ndrivers = []\n{ladder}')
+    plan = planner.plan(host, parse(chain_of(own, profiles.find_next)), guest=guests.read(os))
+    golden(HERE / "guests" / f"{name}.{os}.plan.json", plan_model.encode(plan))
+    options = Options(disk="/srv/images/guest.qcow2", disk_format="qcow2", cdrom="/srv/images/guest.iso")
+    xml = render.render(Vm(name="guest", plan=plan, profile=(), options=options), host)
+    golden(HERE / "guests" / f"{name}.{os}.domain.xml", without_plan(xml))
+
+
 DEVICES = ("desk-x570-3rdgen-rx580-gt710-b", "fa-desk-9950x3d-rtx4080-x870e", "partial-i350-8vf")
 
 
@@ -85,6 +103,8 @@ def test_no_golden_file_is_left_over_from_a_pc_that_is_gone() -> None:
     kept = {p.name.split(".")[0] for profile in PROFILES for p in (HERE / profile).iterdir()}
     assert kept == {p.stem for p in HOSTS}
     assert {p.stem for p in (HERE / "devices").iterdir()} == set(DEVICES)
+    of_guests = {p.name.removesuffix(".plan.json") for p in (HERE / "guests").glob("*.plan.json")}
+    assert of_guests == {f"{name}.{os}" for name in GUEST_HOSTS for os in GUESTS}
 
 
 @pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)

@@ -1,0 +1,139 @@
+"""What osinfo-db says of a guest's operating system (libosinfo, osinfo-db: one XML file for each)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from clienthv.model.guest import GENERIC, Emulated, Family, GuestOs, VirtioDevice, built_in
+
+ROOT: Final = Path("/usr/share/osinfo")
+_MAX_BYTES: Final = 1 << 20
+_MAX_CHAIN: Final = 200
+_MIB: Final = 1 << 20
+_PCI: Final = "http://pcisig.com/pci/"
+_VIRTIO: Final[dict[str, VirtioDevice]] = {
+    "1af4/1000": "net", "1af4/1001": "block", "1af4/1041": "net", "1af4/1042": "block", "1af4/1050": "gpu",
+    "1af4/1052": "input", "1af4/1059": "sound",
+}  # fmt: skip
+_XHCI: Final = frozenset({"1033/0194", "1b36/0004"})
+
+
+def read(os: str, root: Path = ROOT) -> GuestOs:
+    """The operating system of an osinfo id; what its id tells alone where osinfo-db has no such file.
+
+    Its own file is read, and those it derives from: they list the devices that it inherits.
+    """
+    known = built_in(os)
+    if os in GENERIC:
+        return known
+    path = _file_of(os, root / "os")
+    own = _os(path) if path is not None else None
+    if own is None:
+        return msgspec.structs.replace(known, found=False)
+    chain = _chain(own, root / "os")
+    devices = _devices(chain)
+    boots = {kind: said for kind in ("bios", "efi") if (said := _firmware(chain, kind)) is not None}
+    ids = {d.removeprefix(_PCI) for d in devices}
+    family = _family(chain)
+    emulated = known.emulated
+    if known.family != "windows" and not ids & _XHCI:
+        emulated = Emulated(usb="ich9-ehci1")  # as virt-install does: USB 3 where it is listed, USB 2 elsewhere
+    return msgspec.structs.replace(
+        known,
+        found=True,
+        family=family or known.family,
+        virtio=frozenset(_VIRTIO[i] for i in ids & set(_VIRTIO)),
+        emulated=emulated,
+        bios=boots.get("bios", known.bios),
+        uefi=boots.get("efi", known.uefi),
+        min_vcpus=_minimum(own, "n-cpus", 1),
+        min_memory_mib=_minimum(own, "ram", _MIB),
+    )
+
+
+def _file_of(os: str, folder: Path) -> Path | None:
+    """The file whose name is the id but for dashes, from a listing: no part of a path is made of the id."""
+    wanted = os.replace("-", "") + ".xml"
+    try:
+        names = sorted(p for vendor in folder.iterdir() if vendor.is_dir() for p in vendor.iterdir())
+    except OSError:
+        return None
+    for path in names:
+        name = path.name.replace("-", "")
+        if name in (wanted, wanted.replace(".xml", "rolling.xml")):
+            return path
+    return None
+
+
+def _os(path: Path) -> Any:
+    """The ``os`` element of a file; None where it cannot be had."""
+    from lxml import etree
+
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            return None
+        parser = etree.XMLParser(resolve_entities=False, no_network=True, load_dtd=False)
+        return etree.fromstring(data, parser).find("os")
+    except (OSError, etree.XMLSyntaxError):
+        return None
+
+
+def _chain(own: Any, folder: Path) -> list[Any]:
+    """An operating system and all that it derives from or is a clone of, nearest first."""
+    chain, seen = [own], {own.get("id")}
+    for system in chain:
+        for parent in (*system.iterfind("derives-from"), *system.iterfind("clones")):
+            name = parent.get("id")
+            if name in seen or len(chain) >= _MAX_CHAIN or (path := _path_of(name or "", folder)) is None:
+                continue
+            seen.add(name)
+            if (found := _os(path)) is not None:
+                chain.append(found)
+    return chain
+
+
+def _path_of(name: str, folder: Path) -> Path | None:
+    """Where an id such as http://debian.org/debian/11 has its file (osinfo-db, "os/VENDOR/NAME-VERSION.xml")."""
+    vendor, *rest = name.partition("://")[2].split("/")
+    parts = [vendor, "-".join(rest)]
+    if not rest or any(not p or p.startswith(".") or "\0" in p for p in parts):
+        return None
+    return folder / vendor / f"{parts[1]}.xml"
+
+
+def _devices(chain: list[Any]) -> set[str]:
+    """The devices with drivers; the nearest word on each counts."""
+    said: dict[str, bool] = {}
+    for system in chain:
+        for device in system.iterfind("devices/device"):
+            said.setdefault(device.get("id") or "", device.get("supported") != "false")
+    return {name for name, supported in said.items() if supported}
+
+
+def _firmware(chain: list[Any], kind: str) -> bool | None:
+    """Whether it boots by a kind of firmware on x86_64, by the nearest word on it."""
+    for system in chain:
+        for firmware in system.iterfind("firmware"):
+            if firmware.get("arch") == "x86_64" and firmware.get("type") == kind:
+                return bool(firmware.get("supported") != "false")
+    return None
+
+
+def _family(chain: list[Any]) -> Family | None:
+    name = next((n for system in chain if (n := system.findtext("family"))), "")
+    if name.startswith("win") or name == "msdos":
+        return "windows"
+    return "linux" if name == "linux" else "other" if name else None
+
+
+def _minimum(own: Any, what: str, unit: int) -> int | None:
+    for arch in ("x86_64", "all", "i686"):
+        text = own.findtext(f"resources[@arch='{arch}']/minimum/{what}") or ""
+        if text.isascii() and text.isdecimal() and len(text) < 16:
+            return -(-int(text) // unit)
+    return None
