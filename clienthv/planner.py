@@ -19,7 +19,7 @@ from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, size, sriov, system, usb_device
+from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, selecting, size, sriov, system, usb_device
 from clienthv.strategies.claims import claims
 
 HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
@@ -41,6 +41,7 @@ def plan(
     what other VMs of a joint plan leave, ``guest`` what is known of the operating system. Raises HostError when the
     host is too small for the profile, PlanError when a ladder has no rung left.
     """
+    profile = selecting.resolved(profile, host)
     shared = shared or Shared()
     question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, known_guest=guest)
     memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib

@@ -13,8 +13,9 @@ from msgspec import Meta
 
 from clienthv.errors import ProfileError
 from clienthv.model import values
-from clienthv.model.host import Address, RoleName
+from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
+from clienthv.model.selector import Selector
 from clienthv.model.usb import USB_NAME_PATTERN, UsbName
 
 SCHEMA: Final = 1
@@ -67,7 +68,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """One kind of device: the ladder, which of the host's devices may be used, and which refusals are lifted.
 
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
-    ``allow`` lifts the refusal to take what the host itself uses, only for the addresses named in ``select``.
+    ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
@@ -75,7 +76,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     prefer: Ladder | None = None
     require: tuple[Strategy, ...] = ()
     forbid: tuple[Strategy, ...] = ()
-    select: tuple[Address, ...] = ()
+    select: tuple[Selector, ...] = ()
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
     devices: UsbNames = ()
@@ -261,7 +262,8 @@ def _form_at(path: str) -> str:
     }
     if ".devices[" in path:
         return "a USB device such as 046d:c52b or, on one port, 046d:c52b@1-2.3 (see lsusb; lower-case)"
-    return forms.get(path, "a PCI address such as 0000:01:00.0" if ".select" in path else "of the expected form")
+    device = 'a PCI address such as 0000:01:00.0, "10de:1b80", "vendor:amd", "name:*RTX*" or a path'
+    return forms.get(path, device if ".select" in path else "of the expected form")
 
 
 def _value_at(data: Any, path: str) -> Any:
