@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from clienthv import api, guests, planner, profiles, render
+from clienthv.errors import PlanError
 from clienthv.model import devices as devices_model
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
@@ -65,6 +66,23 @@ def without_plan(xml: str) -> bytes:
     return (before + rest.partition("</metadata>")[2].lstrip("\n")).encode()
 
 
+SHIPPED = ("windows-11", "windows-gaming", "legacy-windows")
+SHIPPED_HOSTS = ("desk-x570-3rdgen-rx580-gt710-b", "fa-desk-9950x3d-rtx4080-x870e")
+
+
+@pytest.mark.parametrize("profile", SHIPPED)
+@pytest.mark.parametrize("name", SHIPPED_HOSTS)
+def test_a_shipped_profile_gives_the_plan_that_was_looked_at(name: str, profile: str, golden: Golden) -> None:
+    host = host_model.decode((REPOSITORY / "tests" / "hosts" / f"{name}.json").read_bytes(), name)
+    try:
+        plan = api.plan(host, api.load_profile(profile))
+        assert render.render(Vm(name="guest", plan=plan, profile=()), host)
+        text = plan_model.encode(plan)
+    except PlanError as e:
+        text = f"{e}\n".encode()
+    golden(HERE / "shipped" / f"{name}.{profile}.plan", text)
+
+
 GUESTS = ("win11", "win98", "unknown")
 GUEST_HOSTS = ("desk-x570-3rdgen-rx580-gt710-b", "desk-7950x-raphael-igpu")
 
@@ -103,6 +121,7 @@ def test_no_golden_file_is_left_over_from_a_pc_that_is_gone() -> None:
     kept = {p.name.split(".")[0] for profile in PROFILES for p in (HERE / profile).iterdir()}
     assert kept == {p.stem for p in HOSTS}
     assert {p.stem for p in (HERE / "devices").iterdir()} == set(DEVICES)
+    assert {p.stem for p in (HERE / "shipped").glob("*.plan")} == {f"{n}.{p}" for n in SHIPPED_HOSTS for p in SHIPPED}
     of_guests = {p.name.removesuffix(".plan.json") for p in (HERE / "guests").glob("*.plan.json")}
     assert of_guests == {f"{name}.{os}" for name in GUEST_HOSTS for os in GUESTS}
 
