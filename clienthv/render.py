@@ -163,7 +163,7 @@ def view(vm: Vm, host: Host) -> View:
         memory_mib=plan.memory_mib,
         vcpus=plan.vcpus,
         cpu_mode=cpu.model,
-        machine=vm.seen.machine or board.machine,
+        machine=_machine(vm.seen.machine, board),
         acpi=board.acpi,
         clock=board.clock,
         uefi=uefi,
@@ -198,6 +198,12 @@ def view(vm: Vm, host: Host) -> View:
         tpm_passed=tpm.strategy is Strategy.PASSTHROUGH,
         virtio=_carries_virtio(plan),
     )
+
+
+def _machine(seen: str | None, board: plan_model.Board) -> str:
+    """The machine type that the guest has seen, unless its operating system needs a board of another kind now."""
+    same_kind = seen is not None and ("q35" in seen) == (board.machine == "q35")
+    return seen if seen is not None and same_kind else board.machine
 
 
 def _ascii(document: bytes) -> str:

@@ -94,7 +94,7 @@ def read_listing(data: bytes, origin: str) -> Host:
         _read_line(reading, number, line)
         if len(reading.mentions) > 2 * MOST_FUNCTIONS:
             break
-    mentions = reading.mentions
+    mentions = _believable(reading)
     if not mentions or len({m.address for m in mentions}) > MOST_FUNCTIONS:
         msg = f"{origin} is neither a host document nor a listing of PCI devices"
         hint = "give what clienthv inspect --save, lspci -nnk or a listing of IOMMU groups printed"
@@ -108,6 +108,19 @@ def read_listing(data: bytes, origin: str) -> Host:
         pci=functions,
         unknown=tuple(_unknown(functions, reading.unread)),
     )
+
+
+def _believable(reading: _Reading) -> list[_Mention]:
+    """The mentions that tell more than an address: a sentence may begin with one, too."""
+    classes = pciids.classes()
+
+    def tells(m: _Mention) -> bool:
+        known = m.class_code is not None or m.ids is not None or m.group is not None or bool(m.details)
+        return known or not classes or (m.class_name or "").lower() in classes
+
+    reading.unread.extend((m.line, f"{m.address} {m.name or ''}".strip()) for m in reading.mentions if not tells(m))
+    reading.unread.sort()
+    return [m for m in reading.mentions if tells(m)]
 
 
 def _named(origin: str) -> str:

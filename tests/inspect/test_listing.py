@@ -151,6 +151,12 @@ def test_what_is_not_understood_is_counted_and_named_and_never_guessed() -> None
     assert list(seen(host)) == ["0000:01:00.0"]
 
 
+def test_a_sentence_that_begins_with_an_address_is_no_device() -> None:
+    host = read(f"01:00.0 {GPU}\n01:00.1 is what I want to pass through\n")
+    assert list(seen(host)) == ["0000:01:00.0"]
+    assert any("1 line not understood, first line 2" in gap for gap in host.unknown)
+
+
 @pytest.mark.parametrize(
     ("second", "what"),
     [

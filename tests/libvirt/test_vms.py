@@ -166,6 +166,25 @@ def test_every_shipped_profile_starts(machine: Machine) -> None:
         ok(machine.run("down", f"all-{profile}", "--force", "--undefine"))
 
 
+@pytest.mark.parametrize("os", ["win95", "win98", "winxp", "win7", "win11"])
+def test_guests_of_every_era_get_devices_that_libvirt_and_qemu_take(embedded: Machine, os: str) -> None:
+    profile = embedded.home / f"{os}.toml"
+    parent = {"win7": "balanced", "win11": "windows-11"}.get(os, "legacy-windows")
+    small = "[size]\nvcpus = 1\nvcpus_min = 1\nmemory = '256 MiB'\nmemory_min = '256 MiB'\n"
+    profile.write_text(f"extends = '{parent}'\n[guest]\nos = '{os}'\ndrivers = []\n{small}")
+    cdrom = embedded.home / "setup.iso"
+    cdrom.write_bytes(bytes(1 << 20))
+    cdrom.chmod(0o644)
+    ok(embedded.run("up", str(profile), "--new-disk", "64 MiB", "--cdrom", str(cdrom), "--wait"))
+    made = definition(embedded, os)
+    board = made.find("os/type")
+    assert board is not None
+    old = os in {"win95", "win98", "winxp"}
+    assert ("q35" in str(board.get("machine"))) != old
+    assert {d.get("bus") for d in made.iterfind("devices/disk/target")} == {"ide" if old else "sata"}
+    ok(embedded.run("down", os, "--force", "--undefine"))
+
+
 def test_an_image_of_another_vm_is_refused(machine: Machine) -> None:
     ok(machine.run("up", "portable", "--name", "owner", "--new-disk", "64 MiB"))
     image = machine.home / "d" / "clienthv" / "images" / "owner.qcow2"

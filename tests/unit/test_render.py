@@ -17,7 +17,7 @@ from clienthv import datafiles, planner, render
 from clienthv.errors import DiskError, TemplateError
 from clienthv.lifecycle import remembered
 from clienthv.model.host import DomainCapabilities, Host, Iommu, Kvm, PciFunction, RoleName, SrIov, Stack
-from clienthv.model.plan import Kind, Strategy
+from clienthv.model.plan import Board, Kind, Strategy
 from clienthv.model.profile import ProfileText, parse
 from clienthv.model.usb import UsbDevice
 from clienthv.model.vm import Options, Seen, Vm
@@ -611,3 +611,22 @@ def test_what_a_usb_device_calls_itself_cannot_leave_the_plan(name: str) -> None
 
 def test_a_command_line_without_a_kernel_is_left_out() -> None:
     assert with_options(cmdline="quiet").find("os/cmdline") is None
+
+
+@pytest.mark.parametrize(
+    ("seen", "board", "machine"),
+    [
+        ("pc-q35-9.2", "q35", "pc-q35-9.2"),
+        ("pc-i440fx-9.2", "pc", "pc-i440fx-9.2"),
+        ("pc-q35-9.2", "pc", "pc"),
+        ("pc-i440fx-9.2", "q35", "q35"),
+        (None, "pc", "pc"),
+    ],
+)
+def test_a_guest_keeps_its_machine_type_unless_its_system_needs_another_kind(
+    seen: str | None, board: Any, machine: str
+) -> None:
+    vm = made()
+    plan = msgspec.structs.replace(vm.plan, board=Board(machine=board))
+    vm = msgspec.structs.replace(vm, plan=plan, seen=Seen(machine=seen))
+    assert domain(vm).find("os/type").get("machine") == machine
