@@ -45,8 +45,6 @@ def load_host(path: str | Path) -> Host:
 
     ``-`` is standard input.
     """
-    from clienthv.inspect import listing
-
     try:
         with sys.stdin.buffer if str(path) == "-" else Path(path).open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
@@ -56,7 +54,11 @@ def load_host(path: str | Path) -> Host:
     if len(data) > _MAX_BYTES:
         msg = f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a host document"
         raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE")
-    return (listing.read_listing if listing.is_listing(data) else host_model.decode)(data, str(path))
+    if host_model.is_document(data):
+        return host_model.decode(data, str(path))
+    from clienthv.inspect.listing import read_listing
+
+    return read_listing(data, str(path))
 
 
 def load_profile(name_or_path: str) -> Profile:

@@ -9,21 +9,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from clienthv.errors import PlanError
 from clienthv.model.guest import GuestOs
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
-from clienthv.model.plan import STRATEGIES, Decision, HostChange, Kind, Plan, Reason, Rejected, Strategy, Warned
+from clienthv.model.plan import (
+    HOST_DEVICES,
+    STRATEGIES,
+    Decision,
+    HostChange,
+    Kind,
+    Plan,
+    Reason,
+    Rejected,
+    Strategy,
+    Warned,
+)
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
 from clienthv.strategies import RULES, Kept, Option, Question, cautions, pci, selecting, size, sriov, system, usb_device
 from clienthv.strategies.claims import claims
-
-HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
-"""The strategies that move a PCI function of the host into the guest."""
+from clienthv.strategies.frame import reject
 
 
 def plan(
@@ -51,7 +60,7 @@ def plan(
     _settle(list(climbs.values()), host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = Question(host, profile, settled[Kind.USB].strategy, moving, refused, question.kept, shared.taken, guest)
+    later = replace(question, usb=settled[Kind.USB].strategy, moving=moving)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
@@ -175,12 +184,11 @@ def _as_before(options: Iterable[Option], had: Decision | None) -> tuple[Option,
 
 def _kept(option: Option, had: Decision) -> Rejected:
     """The objection to what became possible after the VM's first start: its guest has set up something else."""
-    return Rejected(
-        strategy=option.strategy,
-        device=option.device,
-        reason=Reason.KEPT,
-        detail=f"possible, but the VM has had {had.strategy} and its guest knows that device",
-        fix=f"clienthv up NAME --upgrade {had.kind}",
+    return reject(
+        option,
+        Reason.KEPT,
+        f"possible, but the VM has had {had.strategy} and its guest knows that device",
+        f"clienthv up NAME --upgrade {had.kind}",
     )
 
 
@@ -210,7 +218,7 @@ def _given(option: Option, kind: Kind, question: Question) -> Iterator[Rejected]
     """An objection to what another VM of a joint plan has. ``joint`` puts that VM's name into it."""
     for key in claims(option, kind, question.host) if question.taken else ():
         if key in question.taken:
-            yield Rejected(strategy=option.strategy, device=option.device, reason=Reason.GIVEN_TO_OTHER_VM, detail=key)
+            yield reject(option, Reason.GIVEN_TO_OTHER_VM, key)
             return
 
 

@@ -16,8 +16,7 @@ import click
 from clienthv import api
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
-from clienthv.inspect import listing
-from clienthv.model.host import Host
+from clienthv.model.host import LISTED, Host
 
 host_option = click.option(
     "--host",
@@ -37,7 +36,7 @@ def the_host(host_file: str | None, connect: str | None) -> Host:
     """The host of a document, or this PC with what its libvirt offers."""
     if host_file is not None:
         host = api.load_host(host_file)
-        for gap in host.unknown if host.source == listing.SOURCE else ():
+        for gap in host.unknown if host.source == LISTED else ():
             note(f"unknown: {visible(gap)}")
         return host
     from clienthv.lifecycle import live

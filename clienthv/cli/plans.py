@@ -77,7 +77,7 @@ def render_command(
     connect: str | None, profile: str, host_file: str | None, name: str | None, disk: str | None, cdrom: str | None
 ) -> None:
     """Print the libvirt domain XML that up would define, checked against libvirt's schema."""
-    from clienthv import guests, planner, render
+    from clienthv import render
     from clienthv.lifecycle import files
     from clienthv.model.profile import Boot
     from clienthv.model.vm import Options, Vm
@@ -88,7 +88,7 @@ def render_command(
         msg = f"{vm_name!r} cannot be a VM's name"
         raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
     host = the_host(host_file, connect)
-    plan = planner.plan(host, wanted, guest=guests.read(wanted.guest.os))
+    plan = api.plan(host, wanted)
     boot: files.BootFiles | Boot = wanted.boot
     with contextlib.suppress(DiskError):  # the PC planned for may have what this one lacks
         boot = files.boot_files(wanted.boot)

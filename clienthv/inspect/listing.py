@@ -16,10 +16,9 @@ from msgspec.structs import replace
 
 from clienthv.errors import DocumentError
 from clienthv.inspect import pciids
-from clienthv.model.host import Cpu, Host, Iommu, PciFunction
-from clienthv.model.values import PciAddress
+from clienthv.model.host import LISTED, Cpu, Host, Iommu, PciFunction
+from clienthv.model.values import PciAddress, text_of
 
-SOURCE: Final = "a listing"
 MOST_FUNCTIONS: Final = 65536  # of one PCI domain: 256 buses of 32 devices of 8 functions
 _LONGEST_LINE: Final = 1000
 _NAME: Final = 200
@@ -79,30 +78,26 @@ class _Reading:
     unread: list[tuple[int, str]] = field(default_factory=list)
 
 
-def is_listing(data: bytes) -> bool:
-    """Whether a file is no JSON: a document begins with a brace, and nothing that is pasted does."""
-    return not _text(data[:4096]).lstrip().startswith("{")
-
-
 def read_listing(data: bytes, origin: str) -> Host:
     """The PC that a listing tells of. ``origin`` names it in errors. Raises DocumentError.
 
     ``unknown`` says how many lines were not understood, and which came first.
     """
     reading = _Reading()
-    for number, line in enumerate(_text(data).splitlines(), 1):
+    for number, line in enumerate(text_of(data).splitlines(), 1):
         _read_line(reading, number, line)
         if len(reading.mentions) > 2 * MOST_FUNCTIONS:
             break
-    mentions = _believable(reading)
+    classes = pciids.classes()
+    mentions = _believable(reading, classes)
     if not mentions or len({m.address for m in mentions}) > MOST_FUNCTIONS:
         msg = f"{origin} is neither a host document nor a listing of PCI devices"
         hint = "give what clienthv inspect --save, lspci -nnk or a listing of IOMMU groups printed"
         raise DocumentError(msg, hint=hint)
-    functions = _functions(mentions, origin)
+    functions = _functions(mentions, origin, classes)
     return Host(
         name=_named(origin),
-        source=SOURCE,
+        source=LISTED,
         cpu=Cpu(architecture="x86_64"),
         iommu=_iommu(functions),
         pci=functions,
@@ -110,9 +105,8 @@ def read_listing(data: bytes, origin: str) -> Host:
     )
 
 
-def _believable(reading: _Reading) -> list[_Mention]:
+def _believable(reading: _Reading, classes: dict[str, str]) -> list[_Mention]:
     """The mentions that tell more than an address: a sentence may begin with one, too."""
-    classes = pciids.classes()
 
     def tells(m: _Mention) -> bool:
         known = m.class_code is not None or m.ids is not None or m.group is not None or bool(m.details)
@@ -125,13 +119,6 @@ def _believable(reading: _Reading) -> list[_Mention]:
 
 def _named(origin: str) -> str:
     return "the listed PC" if origin == "-" else origin.rsplit("/", 1)[-1][:_NAME]
-
-
-def _text(data: bytes) -> str:
-    """The text in whichever of the usual encodings; bytes that are none become replacement characters."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return data.decode("utf-16", errors="replace")
-    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _read_line(reading: _Reading, number: int, raw: str) -> None:
@@ -240,12 +227,12 @@ def _read_detail(mention: _Mention, plain: str) -> bool:
     return True
 
 
-def _functions(mentions: list[_Mention], origin: str) -> tuple[PciFunction, ...]:
+def _functions(mentions: list[_Mention], origin: str, classes: dict[str, str]) -> tuple[PciFunction, ...]:
     by_address: dict[str, list[_Mention]] = {}
     for mention in mentions:
         by_address.setdefault(mention.address, []).append(mention)
     wanted = {(i[:4], i[5:]) for m in mentions if (i := m.ids) is not None}
-    names, classes = pciids.look_up(wanted), pciids.classes()
+    names = pciids.look_up(wanted)
     with_k = any(m.driver is not None for m in mentions)
     functions = [_function(address, said, origin, classes, with_k) for address, said in by_address.items()]
     functions.sort(key=lambda f: f.place)

@@ -26,7 +26,7 @@ def carry_over(old: str, new: str) -> str:
         return new
     places = {key: address for key, device in _keyed(before) if (address := _slot(device)) is not None}
     for key, device in _keyed(after):
-        if key in places and device.find("address[@type='pci']") is None:
+        if key in places and _slot(device) is None:
             device.append(places[key])
     for controller in before.iterfind("devices/controller[@type='pci']"):
         for alias in controller.iterfind("alias"):

@@ -9,7 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.model.plan import Kind, Rejected, Warned
-from clienthv.model.values import Address, Count
+from clienthv.model.values import Address, Count, as_json
 
 SCHEMA: Final = 1
 
@@ -52,4 +52,4 @@ class Devices(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(devices: Devices) -> bytes:
     """The devices document as indented JSON with a final newline; the same devices give the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(devices, order="deterministic"), indent=1) + b"\n"
+    return as_json(devices)

@@ -20,9 +20,12 @@ from clienthv.errors import DocumentError
 from clienthv.model.roles import RoleName as RoleName
 from clienthv.model.usb import UsbDevice
 from clienthv.model.values import Address as Address
-from clienthv.model.values import Count, HexId, PciAddress
+from clienthv.model.values import Count, HexId, PciAddress, as_json, text_of
 
 SCHEMA = 1
+
+LISTED: Final = "a listing"
+"""The ``source`` of a host that was read from what somebody pasted."""
 
 Key = TypeVar("Key", int, str)
 
@@ -165,6 +168,16 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     def place(self) -> PciAddress:
         """The address as numbers."""
         return PciAddress.parse(self.address)
+
+    @property
+    def hops(self) -> tuple[str, ...] | None:
+        """Device and function number of each bridge on the way and of the function itself; None where unknown.
+
+        Bus numbers have no place here: they change with what is plugged in elsewhere.
+        """
+        if self.bridge_path is None:
+            return None
+        return tuple(f"{p.device:02x}.{p.function}" for p in map(PciAddress.parse, (*self.bridge_path, self.address)))
 
     @property
     def base_class(self) -> str:
@@ -313,6 +326,11 @@ class _Header(msgspec.Struct):
     kind: str
 
 
+def is_document(data: bytes) -> bool:
+    """Whether a file is meant as a document: JSON begins with a brace, and nothing that people paste does."""
+    return text_of(data[:4096]).lstrip().startswith("{")
+
+
 def decode(data: bytes, origin: str) -> Host:
     """Read a host document. ``origin`` names it in errors. Raises DocumentError."""
     make_one = "make one with: clienthv inspect --save FILE"
@@ -355,4 +373,4 @@ def _check(host: Host, origin: str) -> None:
 
 def encode(host: Host) -> bytes:
     """The host document as indented JSON with a final newline; the same host gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(host, order="deterministic"), indent=1) + b"\n"
+    return as_json(host)

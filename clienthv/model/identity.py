@@ -68,7 +68,7 @@ def _ids(thing: PciFunction | Identity) -> tuple[str | None, ...]:
 
 
 def _path(function: PciFunction) -> str | None:
-    if function.bridge_path is None:
+    if function.hops is None:
         return None
-    hops = [PciAddress.parse(a) for a in (*function.bridge_path, function.address)]
-    return "/".join([f"{hops[0].domain:04x}", *(f"{hop.device:02x}.{hop.function}" for hop in hops)])
+    root, *_ = (*(function.bridge_path or ()), function.address)
+    return "/".join([f"{PciAddress.parse(root).domain:04x}", *function.hops])

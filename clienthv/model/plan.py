@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.values import as_json
 
 SCHEMA: Final = 1
 
@@ -46,6 +47,9 @@ class Strategy(StrEnum):
     UEFI = "uefi"
     BIOS = "bios"
 
+
+HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
+"""The strategies that move a PCI function of the host into the guest."""
 
 _S = Strategy
 STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
@@ -232,7 +236,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(plan: Plan) -> bytes:
     """The plan document as indented JSON with a final newline; the same plan gives the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(plan, order="deterministic"), indent=1) + b"\n"
+    return as_json(plan)
 
 
 def decode(data: bytes | str, origin: str) -> Plan:

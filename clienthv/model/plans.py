@@ -8,6 +8,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.model.plan import Plan, Warned
+from clienthv.model.values import as_json
 
 SCHEMA: Final = 1
 
@@ -34,4 +35,4 @@ class Plans(msgspec.Struct, frozen=True, kw_only=True):
 
 def encode(plans: Plans) -> bytes:
     """The plans document as indented JSON with a final newline; the same plans give the same bytes."""
-    return msgspec.json.format(msgspec.json.encode(plans, order="deterministic"), indent=1) + b"\n"
+    return as_json(plans)

@@ -8,7 +8,7 @@ from typing import Annotated, Final
 from msgspec import Meta
 
 from clienthv.model.host import PciFunction
-from clienthv.model.values import PCI_ADDRESS_PATTERN, PciAddress
+from clienthv.model.values import PCI_ADDRESS_PATTERN
 
 VENDORS: Final = {"amd": ("1002", "1022"), "intel": ("8086",), "nvidia": ("10de",)}
 """PCI vendor ids (pci.ids): AMD's graphics still carry ATI's."""
@@ -56,8 +56,8 @@ def fits(selector: str, function: PciFunction) -> bool:
 
 def path_of(function: PciFunction) -> str:
     """The path to a function whose bridges are known."""
-    first, *below = (*(function.bridge_path or ()), function.address)
-    return "/".join([first, *(f"{p.device:02x}.{p.function:x}" for p in map(PciAddress.parse, below))])
+    root, *_ = (*(function.bridge_path or ()), function.address)
+    return "/".join([root, *(function.hops or ())[1:]])
 
 
 def is_address(selector: str) -> bool:

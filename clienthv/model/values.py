@@ -64,6 +64,18 @@ class PciAddress(msgspec.Struct, frozen=True, order=True):
         return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}"
 
 
+def as_json(document: msgspec.Struct) -> bytes:
+    """A document as indented JSON with a final newline; the same document gives the same bytes."""
+    return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
+
+
+def text_of(data: bytes) -> str:
+    """The text of a file in whichever of the usual encodings; bytes that are none become replacement characters."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return data.decode("utf-16", errors="replace")
+    return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
 def is_vm_name(text: str) -> bool:
     """Whether ``text`` can name a VM: letters, digits and ``_.+-``, at most 64, no leading dot, dash or plus.
 

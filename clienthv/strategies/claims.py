@@ -10,15 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clienthv.model.host import Host
-from clienthv.model.plan import Decision, Kind, Strategy
+from clienthv.model.plan import HOST_DEVICES, Decision, Kind
 from clienthv.strategies.frame import Option
-
-_HOST_DEVICES = (Strategy.PASSTHROUGH, Strategy.VF)
 
 
 def claims(choice: Option | Decision, kind: Kind, host: Host) -> Mapping[str, bool]:
     """The keys that an option or decision claims, each with whether it is claimed for one VM alone."""
-    if choice.strategy not in _HOST_DEVICES:
+    if choice.strategy not in HOST_DEVICES:
         return {}
     if kind is Kind.TPM:
         return {"the TPM": True}

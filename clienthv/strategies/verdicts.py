@@ -14,13 +14,12 @@ import msgspec
 
 from clienthv.model.devices import Device, Devices, Verdict
 from clienthv.model.host import Host, PciFunction
-from clienthv.model.plan import Kind, Rejected, Strategy, Warned
+from clienthv.model.plan import HOST_DEVICES, Kind, Rejected, Strategy, Warned
 from clienthv.model.profile import Device as Wanted
 from clienthv.model.profile import Devices as Tables
 from clienthv.model.profile import Profile
 from clienthv.strategies import RULES, Option, Question, cautions, pci, screens
 
-_HOST_DEVICES: Final = (Strategy.PASSTHROUGH, Strategy.VF)
 _KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB)
 # Which of a profile's tables names a function that no kind covers decides nothing: the rules for all are the same.
 _ANY_KIND: Final = Kind.USB
@@ -45,7 +44,7 @@ class _Asked(msgspec.Struct, frozen=True, dict=True):
     def kinds(self) -> Mapping[str, Kind]:
         """What kind of device the planner could make of a function, by address."""
         question = Question(self.host, Profile())
-        ways = ((kind, o) for kind in _KINDS for s in _HOST_DEVICES for o in RULES[kind].options(s, question))
+        ways = ((kind, o) for kind in _KINDS for s in HOST_DEVICES for o in RULES[kind].options(s, question))
         return {option.device: kind for kind, option in ways if option.device in option.functions}
 
     @cached_property

@@ -34,6 +34,10 @@ OF_NAMED_USB = {
 Golden = Callable[[Path, bytes], None]
 
 
+def recorded(name: str) -> host_model.Host:
+    return host_model.decode((REPOSITORY / "tests" / "hosts" / f"{name}.json").read_bytes(), name)
+
+
 def planned(path: Path, profile: str) -> tuple[host_model.Host, Vm]:
     host = host_model.decode(path.read_bytes(), path.name)
     wanted, _ = profiles.load(profile)
@@ -73,7 +77,7 @@ SHIPPED_HOSTS = ("desk-x570-3rdgen-rx580-gt710-b", "fa-desk-9950x3d-rtx4080-x870
 @pytest.mark.parametrize("profile", SHIPPED)
 @pytest.mark.parametrize("name", SHIPPED_HOSTS)
 def test_a_shipped_profile_gives_the_plan_that_was_looked_at(name: str, profile: str, golden: Golden) -> None:
-    host = host_model.decode((REPOSITORY / "tests" / "hosts" / f"{name}.json").read_bytes(), name)
+    host = recorded(name)
     try:
         plan = api.plan(host, api.load_profile(profile))
         assert render.render(Vm(name="guest", plan=plan, profile=()), host)
@@ -90,7 +94,7 @@ GUEST_HOSTS = ("desk-x570-3rdgen-rx580-gt710-b", "desk-7950x-raphael-igpu")
 @pytest.mark.parametrize("os", GUESTS)
 @pytest.mark.parametrize("name", GUEST_HOSTS)
 def test_a_guest_gets_the_devices_that_it_can_drive(name: str, os: str, golden: Golden) -> None:
-    host = host_model.decode((REPOSITORY / "tests" / "hosts" / f"{name}.json").read_bytes(), name)
+    host = recorded(name)
     ladder = '[devices.firmware]\nprefer = ["uefi-secure-boot", "uefi", "bios"]'
     own = ProfileText(os, os, f'extends = "balanced"\n[guest]\nos = "{os}"\ndrivers = []\n{ladder}')
     plan = planner.plan(host, parse(chain_of(own, profiles.find_next)), guest=guests.read(os))

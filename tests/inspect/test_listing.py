@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from clienthv import planner
 from clienthv.errors import DocumentError
-from clienthv.inspect.listing import is_listing, read_listing
-from clienthv.model.host import Host, PciFunction, decode, encode
+from clienthv.inspect.listing import read_listing
+from clienthv.model.host import Host, PciFunction, decode, encode, is_document
 from clienthv.model.plan import Kind, Strategy
 from clienthv.model.profile import ProfileText, parse
 
@@ -183,8 +183,8 @@ def test_a_group_that_cannot_be_is_refused() -> None:
 
 
 def test_a_document_is_no_listing() -> None:
-    assert not is_listing(b' \n{"schema": 1')
-    assert is_listing(b"00:01.0 PCI bridge")
+    assert is_document(b' \n{"schema": 1')
+    assert not is_document(b"00:01.0 PCI bridge")
 
 
 def test_the_plan_hangs_on_what_a_listing_does_not_say() -> None:
