@@ -17,7 +17,15 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.platform import Cpu as Cpu
+from clienthv.model.platform import Iommu as Iommu
+from clienthv.model.platform import Kernel as Kernel
+from clienthv.model.platform import Kvm as Kvm
+from clienthv.model.platform import Machine as Machine
+from clienthv.model.platform import Memory as Memory
 from clienthv.model.roles import RoleName as RoleName
+from clienthv.model.stack import DomainCapabilities as DomainCapabilities
+from clienthv.model.stack import Stack as Stack
 from clienthv.model.usb import UsbDevice
 from clienthv.model.values import Address as Address
 from clienthv.model.values import Count, HexId, PciAddress, as_json, text_of
@@ -34,73 +42,6 @@ Key = TypeVar("Key", int, str)
 HELD_FOR_GUESTS: Final = frozenset({"vfio-pci", "pci-stub"})
 
 ClassCode = Annotated[str, Meta(pattern=r"^[0-9a-f]{4}([0-9a-f]{2})?$(?!\n)")]
-
-
-class Machine(msgspec.Struct, frozen=True, kw_only=True):
-    """The PC as DMI names it; ``chassis`` is one of desktop, laptop, server, virtual."""
-
-    vendor: str | None = None
-    product: str | None = None
-    chassis: str | None = None
-
-
-class Kernel(msgspec.Struct, frozen=True, kw_only=True):
-    """The running kernel: its release and its command line without identifying values."""
-
-    release: str | None = None
-    cmdline: tuple[str, ...] | None = None
-
-
-class Cpu(msgspec.Struct, frozen=True, kw_only=True):
-    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none."""
-
-    architecture: str = "x86_64"
-    vendor: str | None = None
-    model: str | None = None
-    sockets: Count | None = None
-    cores: Count | None = None
-    threads: Count | None = None
-    numa_nodes: Count | None = None
-    virtualization: Literal["vmx", "svm", "none"] | None = None
-    nested_paging: bool | None = None
-    hypervisor: bool | None = None
-    flags: tuple[str, ...] | None = None
-
-
-class Kvm(msgspec.Struct, frozen=True, kw_only=True):
-    """KVM as found. ``usable`` is the verdict over all of it, ``evidence`` what it rests on."""
-
-    module: str | None = None
-    nested: bool | None = None
-    device_present: bool | None = None
-    device_openable: bool | None = None
-    vm_creatable: bool | None = None
-    usable: bool | None = None
-    evidence: tuple[str, ...] = ()
-
-
-class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable)."""
-
-    total_mib: Count | None = None
-    available_mib: Count | None = None
-
-
-class Iommu(msgspec.Struct, frozen=True, kw_only=True):
-    """The IOMMU. ``kind``: vt-d, amd-vi, other or none; ``acpi_table``: DMAR, IVRS or none; ``groups``: how many.
-
-    ``parameters`` are the kernel parameters that decide (``intel_iommu=on``, ``iommu=pt``, ...), ``acs_override``
-    is whether the command line splits groups that the hardware does not separate.
-    """
-
-    kind: Literal["vt-d", "amd-vi", "other", "none"] | None = None
-    acpi_table: Literal["DMAR", "IVRS", "other", "none"] | None = None
-    enabled: bool | None = None
-    parameters: tuple[str, ...] | None = None
-    interrupt_remapping: bool | None = None
-    groups: Count | None = None
-    acs_override: bool | None = None
-    evidence: tuple[str, ...] = ()
 
 
 class SrIov(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,39 +143,6 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     role: RoleName
     address: Address
     evidence: tuple[str, ...] = ()
-
-
-class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered."""
-
-    domain_type: Literal["kvm", "qemu"]
-    emulator: str | None = None
-    machine_types: tuple[str, ...] = ()
-    max_vcpus: Count | None = None
-    cpu_modes: tuple[str, ...] = ()
-    firmware: tuple[str, ...] = ()
-    secure_boot: bool = False
-    video_models: tuple[str, ...] = ()
-    graphics: tuple[str, ...] = ()
-    disk_buses: tuple[str, ...] = ()
-    pci_backends: tuple[str, ...] = ()
-    tpm_models: tuple[str, ...] = ()
-    tpm_backends: tuple[str, ...] = ()
-
-
-class Stack(msgspec.Struct, frozen=True, kw_only=True):
-    """The virtualization software: versions as text, the connection, and its domain capabilities.
-
-    ``guest_functions`` are the host's PCI functions that running VMs of the connection have.
-    """
-
-    uri: str | None = None
-    privileged: bool | None = None
-    libvirt_version: str | None = None
-    qemu_version: str | None = None
-    capabilities: DomainCapabilities | None = None
-    guest_functions: tuple[Address, ...] | None = None
-    problem: str | None = None
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=False):

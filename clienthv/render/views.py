@@ -1,33 +1,20 @@
-"""A VM as a libvirt domain: a frozen view, logic-free templates, and a check against libvirt's own schema."""
+"""What the templates see: frozen views of a plan, every text ready, nothing left to decide."""
 
 from __future__ import annotations
 
 import json
-import traceback
-from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import msgspec
 
-from clienthv import datafiles
-from clienthv.errors import DiskError, TemplateError
 from clienthv.model import plan as plan_model
-from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.usb import UsbName
 from clienthv.model.values import PciAddress
 from clienthv.model.vm import Vm
 
-if TYPE_CHECKING:
-    from jinja2 import Environment
-
-NAMESPACE: Final = "urn:clienthv:vm:1"
-"""The XML namespace of clienthv's part of a domain's metadata."""
-
 _TARGETS: Final = {"virtio": "vda", "sata": "sda", "ide": "hda"}
-_SCHEMAS: Final = ("/usr/share/libvirt/schemas/domain.rng", "/usr/local/share/libvirt/schemas/domain.rng")
 
 
 class PciView(msgspec.Struct, frozen=True):
@@ -123,21 +110,6 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
 
 # EHCI serves fast devices alone; ICH9 has three UHCI controllers for the others (QEMU, docs/config/ich9-ehci-uhci.cfg).
 _COMPANIONS: Final = tuple(CompanionView(f"ich9-uhci{n + 1}", str(2 * n)) for n in range(3))
-
-
-def render(vm: Vm, host: Host) -> str:
-    """The libvirt domain XML of a VM, checked against libvirt's schema.
-
-    Raises TemplateError when a template is broken or what it gives is not a libvirt domain, DiskError for a path
-    that XML would change.
-    """
-    for what, text in msgspec.to_builtins(vm.options).items():
-        if text is not None and not values.is_plain_text(text):
-            msg = f"{what} {text!r} has characters that a domain cannot carry"
-            raise DiskError(msg, hint="rename the file: no control characters, UTF-8 alone")
-    xml = environment_text("domain.xml.j2", {"vm": view(vm, host)})
-    check(xml)
-    return xml
 
 
 def view(vm: Vm, host: Host) -> View:
@@ -284,83 +256,3 @@ def _carries_virtio(plan: plan_model.Plan) -> bool:
     return any(
         d.strategy in (Strategy.PARAVIRTUAL, Strategy.PARAVIRTUAL_3D) and d.model == "virtio" for d in plan.decisions
     )
-
-
-def environment() -> Environment:
-    """The one Jinja environment: escaping always on, undefined names and None are errors, no code can be reached.
-
-    The user's folder comes first, then /etc, then what came with clienthv; the last is also under ``packaged/``, so
-    that a user's ``domain.xml.j2`` can extend it and change single blocks.
-    """
-    from jinja2 import ChoiceLoader, FileSystemLoader, PrefixLoader, StrictUndefined
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    folders = datafiles.folders("templates")
-    packaged = FileSystemLoader(folders[-1].path)
-    layers = [FileSystemLoader(folder.path) for folder in folders]
-    return ImmutableSandboxedEnvironment(
-        loader=ChoiceLoader([*layers, PrefixLoader({"packaged": packaged})]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_never_none,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
-def _never_none(value: Any) -> Any:
-    if value is None:
-        msg = "a template prints a value that is None"
-        raise TemplateError(msg, hint="let the template test the value with {% if %} first")
-    return value
-
-
-def environment_text(template: str, context: Mapping[str, object]) -> str:
-    """A template's text. Raises TemplateError."""
-    from jinja2 import TemplateError as JinjaError
-
-    try:
-        return environment().get_template(template).render(context)
-    except (JinjaError, OSError, ArithmeticError, TypeError, ValueError, RecursionError) as e:
-        msg = f"template {_where(e, template)} is broken: {e}"
-        hint = f"see the templates in {datafiles.folders('templates')[0].path}, or move them away"
-        raise TemplateError(msg, hint=hint) from e
-
-
-def _where(error: BaseException, template: str) -> str:
-    """The innermost template that an error came from, with its line where Jinja knows it."""
-    from jinja2 import TemplateSyntaxError
-
-    if isinstance(error, TemplateSyntaxError):
-        return f"{error.filename or error.name or template}, line {error.lineno},"
-    frames = traceback.extract_tb(error.__traceback__)
-    return next((f"{f.filename}, line {f.lineno}," for f in reversed(frames) if f.filename.endswith(".j2")), template)
-
-
-def schema_path() -> Path | None:
-    """Where libvirt's domain schema is on this machine (package libvirt-common), or None."""
-    return next((p for p in map(Path, _SCHEMAS) if p.is_file()), None)
-
-
-def check(xml: str) -> bool:
-    """Check a domain against libvirt's RNG schema. Returns False where the schema is not installed.
-
-    Raises TemplateError, naming the line.
-    """
-    from lxml import etree
-
-    try:
-        document = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-    except (etree.XMLSyntaxError, UnicodeEncodeError) as e:
-        msg = f"the rendered domain is not XML: {e}"
-        raise TemplateError(msg, hint="look at the templates that were changed") from e
-    path = schema_path()
-    if path is None:
-        return False
-    schema = etree.RelaxNG(etree.parse(path))
-    if not schema.validate(document):
-        error = schema.error_log.last_error
-        msg = f"the rendered domain is not a libvirt domain: line {error.line}: {error.message}"
-        raise TemplateError(msg, hint="look at the templates that were changed")
-    return True

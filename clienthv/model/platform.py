@@ -1,0 +1,76 @@
+"""The parts of a host document that tell of the PC as a whole; None means unknown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from clienthv.model.values import Count
+
+
+class Machine(msgspec.Struct, frozen=True, kw_only=True):
+    """The PC as DMI names it; ``chassis`` is one of desktop, laptop, server, virtual."""
+
+    vendor: str | None = None
+    product: str | None = None
+    chassis: str | None = None
+
+
+class Kernel(msgspec.Struct, frozen=True, kw_only=True):
+    """The running kernel: its release and its command line without identifying values."""
+
+    release: str | None = None
+    cmdline: tuple[str, ...] | None = None
+
+
+class Cpu(msgspec.Struct, frozen=True, kw_only=True):
+    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none."""
+
+    architecture: str = "x86_64"
+    vendor: str | None = None
+    model: str | None = None
+    sockets: Count | None = None
+    cores: Count | None = None
+    threads: Count | None = None
+    numa_nodes: Count | None = None
+    virtualization: Literal["vmx", "svm", "none"] | None = None
+    nested_paging: bool | None = None
+    hypervisor: bool | None = None
+    flags: tuple[str, ...] | None = None
+
+
+class Kvm(msgspec.Struct, frozen=True, kw_only=True):
+    """KVM as found. ``usable`` is the verdict over all of it, ``evidence`` what it rests on."""
+
+    module: str | None = None
+    nested: bool | None = None
+    device_present: bool | None = None
+    device_openable: bool | None = None
+    vm_creatable: bool | None = None
+    usable: bool | None = None
+    evidence: tuple[str, ...] = ()
+
+
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
+    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable)."""
+
+    total_mib: Count | None = None
+    available_mib: Count | None = None
+
+
+class Iommu(msgspec.Struct, frozen=True, kw_only=True):
+    """The IOMMU. ``kind``: vt-d, amd-vi, other or none; ``acpi_table``: DMAR, IVRS or none; ``groups``: how many.
+
+    ``parameters`` are the kernel parameters that decide (``intel_iommu=on``, ``iommu=pt``, ...), ``acs_override``
+    is whether the command line splits groups that the hardware does not separate.
+    """
+
+    kind: Literal["vt-d", "amd-vi", "other", "none"] | None = None
+    acpi_table: Literal["DMAR", "IVRS", "other", "none"] | None = None
+    enabled: bool | None = None
+    parameters: tuple[str, ...] | None = None
+    interrupt_remapping: bool | None = None
+    groups: Count | None = None
+    acs_override: bool | None = None
+    evidence: tuple[str, ...] = ()

@@ -1,0 +1,42 @@
+"""The part of a host document that tells of the virtualization software; None means unknown."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from clienthv.model.values import Address, Count
+
+
+class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered."""
+
+    domain_type: Literal["kvm", "qemu"]
+    emulator: str | None = None
+    machine_types: tuple[str, ...] = ()
+    max_vcpus: Count | None = None
+    cpu_modes: tuple[str, ...] = ()
+    firmware: tuple[str, ...] = ()
+    secure_boot: bool = False
+    video_models: tuple[str, ...] = ()
+    graphics: tuple[str, ...] = ()
+    disk_buses: tuple[str, ...] = ()
+    pci_backends: tuple[str, ...] = ()
+    tpm_models: tuple[str, ...] = ()
+    tpm_backends: tuple[str, ...] = ()
+
+
+class Stack(msgspec.Struct, frozen=True, kw_only=True):
+    """The virtualization software: versions as text, the connection, and its domain capabilities.
+
+    ``guest_functions`` are the host's PCI functions that running VMs of the connection have.
+    """
+
+    uri: str | None = None
+    privileged: bool | None = None
+    libvirt_version: str | None = None
+    qemu_version: str | None = None
+    capabilities: DomainCapabilities | None = None
+    guest_functions: tuple[Address, ...] | None = None
+    problem: str | None = None
