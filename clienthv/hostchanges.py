@@ -1,4 +1,4 @@
-"""The only module that changes settings of the host: files of SR-IOV in sysfs, link states, and trust.
+"""The only module that changes settings of the host: files of SR-IOV in sysfs, link states, trust, NVMe resources.
 
 Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
 trust are set by ``ip``, which knows the running PC alone.
@@ -63,6 +63,20 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
         case What.VF_TRUST:
             trust = process.vf_trust(setting.interface or "", setting.index or 0)
             return None if trust is None else "on" if trust else "off"
+        case What.NVME_FLEXIBLE | What.NVME_ONLINE:
+            return _nvme(setting, card)
+
+
+def _nvme(setting: Setting, card: inspect.Card) -> str | None:
+    """What an NVMe primary controller says of itself or of a secondary one; None when it does not."""
+    try:
+        if setting.what is What.NVME_FLEXIBLE:
+            primary = process.nvme_primary(card.nvme or "")
+            return f"{primary.queues}/{primary.interrupts}"
+        secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
+    except HostError:
+        return None
+    return None if secondary is None else "on" if secondary.online else "off"
 
 
 def make(change: Change, root: str = "/") -> None:
@@ -106,6 +120,10 @@ def name_of(setting: Setting) -> str:
             return f"sriov_drivers_autoprobe of {setting.device}"
         case What.LINK_UP:
             return f"the link of {setting.interface} ({setting.device})"
+        case What.NVME_FLEXIBLE:
+            return f"the flexible resources (queues/interrupts) of the primary controller of {setting.device}"
+        case What.NVME_ONLINE:
+            return f"the secondary controller of virtual function {setting.index} of {setting.device}"
         case What.VF_TRUST:
             return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
 
@@ -118,11 +136,34 @@ def _set(setting: Setting, value: str, root: str) -> None:
             process.set_vf_trust(setting.interface or "", setting.index or 0, on=value == "on")
         case What.CREATE_VFS | What.VF_AUTOPROBE:
             _write(setting, value, root)
+        case What.NVME_FLEXIBLE | What.NVME_ONLINE:
+            try:
+                _set_nvme(setting, value, root)
+            except HostError as e:
+                raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
+
+
+def _set_nvme(setting: Setting, value: str, root: str) -> None:
+    """Flexible resources, which only a reset of the function makes true; or one secondary controller's state."""
+    card = inspect.read_card(setting.device, root)
+    node = (card.nvme if card is not None else None) or ""
+    if setting.what is What.NVME_FLEXIBLE:
+        queues, interrupts = map(int, value.split("/"))
+        process.set_nvme_primary(node, queues, interrupts)
+        _put(setting.device, "reset", "1", root)
+    elif value == "off":
+        process.set_nvme_offline(node, setting.index or 0)
+    else:
+        process.set_nvme_online(node, setting.index or 0, (card.sriov.numvfs if card is not None else None) or 1)
 
 
 def _write(setting: Setting, value: str, root: str) -> None:
+    _put(setting.device, _FILES[setting.what], value, root)
+
+
+def _put(device: str, file: str, value: str, root: str) -> None:
     """Write a card's file in sysfs in one piece, as its parser wants it (Documentation/filesystems/sysfs.rst)."""
-    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{setting.device}/{_FILES[setting.what]}"
+    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{device}/{file}"
     try:
         handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -133,7 +174,7 @@ def _write(setting: Setting, value: str, root: str) -> None:
         msg = f"cannot write {value} to {path}: {e.strerror}"
         raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
     except OSError as e:
-        msg = f"{setting.device}: the kernel refused {value} for {_FILES[setting.what]}: {e.strerror}"
+        msg = f"{device}: the kernel refused {value} for {file}: {e.strerror}"
         raise RefusedError(msg, hint="dmesg says more; the firmware setup may have a switch for SR-IOV") from e
 
 

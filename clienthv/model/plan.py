@@ -57,7 +57,7 @@ STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.FIRMWARE: (_S.UEFI_SECURE_BOOT, _S.UEFI, _S.BIOS),
     Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.NIC: (_S.VF, _S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
-    Kind.DISK: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.DISK: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.USB: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
     Kind.INPUT: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
@@ -126,6 +126,7 @@ class Reason(StrEnum):
     NO_VF_CREATED = "no-vf-created"
     VF_ADDRESS_UNKNOWN = "vf-address-unknown"
     NO_PF_INTERFACE = "no-pf-interface"
+    VF_NOT_READY = "vf-not-ready"
     # what the guest and QEMU can do
     NO_GUEST_DRIVER = "no-guest-driver"
     GUEST_FIRMWARE = "guest-firmware"
@@ -164,7 +165,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
-    for a network card's virtual function alone.
+    for virtual functions alone.
     """
 
     kind: Kind

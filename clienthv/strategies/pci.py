@@ -186,7 +186,7 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
             )
         yield from iommu.bypassed(option, function)
         for lost in (function, *behind(function, question.host)):
-            yield from _host_needs(option, lost, question, kind)
+            yield from host_needs(option, lost, question, kind)
 
 
 def against_stranger(option: Option, question: Question) -> Objections:
@@ -246,23 +246,30 @@ def _virtual_functions(function: PciFunction, host: Host) -> int:
     return max(counted, len(sriov.virtfns), sriov.numvfs or 0) if sriov is not None else counted
 
 
+def unnamed(option: Option, question: Question, kind: Kind) -> Rejected | None:
+    """An objection to what nobody should lose unasked, where the profile names nothing: see ``named_passthrough``."""
+    if question.profile.device(kind).select:
+        return None
+    return reject(
+        option,
+        Reason.NOT_SELECTED,
+        f"{option.device} is the host's: {kind} hardware is handed over only when the profile names it",
+        f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
+    )
+
+
 def named_passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     """As ``passthrough``, for what nobody should lose unasked: disks with data on them, USB and sound sockets.
 
     An unmounted disk still holds somebody's data, and a USB controller somebody's Bluetooth: the profile names it.
     """
-    if not question.profile.device(kind).select:
-        yield reject(
-            option,
-            Reason.NOT_SELECTED,
-            f"{option.device} is the host's: {kind} hardware is handed over only when the profile names it",
-            f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
-        )
+    if (nameless := unnamed(option, question, kind)) is not None:
+        yield nameless
         return
     yield from passthrough(option, question, kind)
 
 
-def _host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
+def host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
     """Roles that keep a function with the host, and roles that nobody looked for."""
     host, wanted = question.host, question.profile.device(kind)
     if function.driver in HELD_FOR_GUESTS:
