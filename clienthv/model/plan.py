@@ -91,6 +91,7 @@ class Reason(StrEnum):
     IOMMU_OFF = "iommu-off"
     IOMMU_UNKNOWN = "iommu-unknown"
     NO_IOMMU_GROUP = "no-iommu-group"
+    IOMMU_GROUP_UNKNOWN = "iommu-group-unknown"
     IOMMU_GROUP_STAYS = "iommu-group-stays"
     NO_INTERRUPT_REMAPPING = "no-interrupt-remapping"
     ACS_OVERRIDE = "acs-override"

@@ -22,13 +22,16 @@ def objections(option: Option, question: Question, *, named: bool) -> Objections
         return
     lone = [a for a in option.functions if host.by_address[a].iommu_group is None]
     if lone:
+        known, names = iommu.groups is not None, ", ".join(lone)
         yield reject(
             option,
-            Reason.NO_IOMMU_GROUP,
-            f"{', '.join(lone)}: in no IOMMU group, so the IOMMU does not cover it"
-            if iommu.groups is not None
-            else f"{', '.join(lone)}: the host document does not say which IOMMU group it is in",
-            "look for the device in the kernel's messages (dmesg | grep -i iommu)",
+            Reason.NO_IOMMU_GROUP if known else Reason.IOMMU_GROUP_UNKNOWN,
+            f"{names}: in no IOMMU group, so the IOMMU does not cover it"
+            if known
+            else f"{names}: the host document does not say which IOMMU group it is in",
+            "look for the device in the kernel's messages (dmesg | grep -i iommu)"
+            if known
+            else "run clienthv inspect --save on that PC, or list its IOMMU groups",
         )
     if iommu.interrupt_remapping is False:
         yield reject(
