@@ -28,7 +28,19 @@ from clienthv.model.plan import (
 )
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Kept, Option, Question, consequences, pci, selecting, size, system, usb_device
+from clienthv.strategies import (
+    RULES,
+    Kept,
+    Option,
+    Question,
+    consequences,
+    others,
+    pci,
+    selecting,
+    size,
+    system,
+    usb_device,
+)
 from clienthv.strategies.claims import claims
 from clienthv.strategies.frame import reject
 
@@ -88,7 +100,7 @@ class Judged:
         """The ways to carry out a strategy."""
         key = kind, strategy, question.taken if strategy is Strategy.VF else frozenset[str]()
         if key not in self._options:
-            options = RULES[kind].options(strategy, question)
+            options = others.defined_last(RULES[kind].options(strategy, question), question.host)
             self._options[key] = _as_before(options, question.kept.decisions.get(kind))
         return self._options[key]
 

@@ -94,7 +94,7 @@ class _FailedError(Exception):
 
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
-    host = live.read_host(site.connection, site.root)
+    host = live.read_host(site.connection, site.root, site.name)
     return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, guest=wish.guest))
 
 

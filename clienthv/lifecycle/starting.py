@@ -65,7 +65,7 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
     files.refuse_shared(options, name, connection)
     seen = before.seen if before else Seen()
-    host = live.read_host(connection)
+    host = live.read_host(connection, but=name)
     wish = keeping.asked(pinned(profile, seen), before, host, request.upgrade)
     wish = wish._replace(guest=guests.read(profile.guest.os))
     plan = planner.plan(host, wish.profile, kept=wish.kept, guest=wish.guest)

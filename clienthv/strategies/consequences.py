@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, size, system, usb_device, vf_changes
+from clienthv.strategies import cautions, others, size, system, usb_device, vf_changes
 from clienthv.strategies.frame import Question
 
 
@@ -50,6 +50,7 @@ def warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, me
     yield from size.warnings(host, question.profile, question.guest, vcpus, memory_mib)
     yield from system.warnings(question.guest, decisions, vcpus, memory_mib)
     yield from cautions.stack_unknown(host)
+    yield from others.warnings(decisions, host)
     for decision in decisions:
         if (better := next((r for r in decision.rejected if r.reason is Reason.KEPT), None)) is not None:
             yield Warned(

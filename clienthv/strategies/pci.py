@@ -8,7 +8,7 @@ from typing import Final
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.values import PciAddress
-from clienthv.strategies import iommu, screens
+from clienthv.strategies import iommu, others, screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _HOST_BRIDGE: Final = "0600"
@@ -170,13 +170,8 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     yield from iommu.objections(option, question, named=is_named(option, question, kind))
     for address in option.functions:
         function = question.host.by_address[address]
-        if address in _held_by_guests(question.host):
-            yield reject(
-                option,
-                Reason.USED_BY_VM,
-                f"{address} is in a VM that runs on {question.host.name}",
-                "stop that VM (clienthv list names them), or select another device",
-            )
+        if (running := others.runs_with(option, address, question.host)) is not None:
+            yield running
         if virtual := _virtual_functions(function, question.host):
             yield reject(
                 option,
@@ -233,10 +228,6 @@ def against_stack(option: Option, question: Question) -> Objections:
             f"{option.device} sits behind an Intel VMD controller, which alone can be handed over",
             'turn off "VMD" or "RAID mode" in the firmware setup',
         )
-
-
-def _held_by_guests(host: Host) -> tuple[str, ...]:
-    return (host.stack.guest_functions if host.stack is not None else None) or ()
 
 
 def _virtual_functions(function: PciFunction, host: Host) -> int:
