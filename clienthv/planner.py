@@ -60,9 +60,11 @@ def plan(
     what other VMs of a joint plan leave, ``guest`` what is known of the operating system. Raises HostError when the
     host is too small for the profile, PlanError when a ladder has no rung left.
     """
-    profile = selecting.resolved(profile, host)
+    exact, profile = selecting.exact(profile, host), selecting.resolved(profile, host)
     shared = shared or Shared()
-    question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, known_guest=guest)
+    question = Question(
+        host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, exact=exact, known_guest=guest
+    )
     memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib
     vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
     judged = shared.judged or Judged()

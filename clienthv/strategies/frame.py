@@ -39,6 +39,9 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     taken: frozenset[str] = frozenset()
     """What other VMs of a joint plan have: keys of ``claims``."""
 
+    exact: frozenset[tuple[Kind, str]] | None = None
+    """The devices that the profile's selectors mean each alone; None where all of them are addresses."""
+
     known_guest: GuestOs | None = None
     """What is known of the guest's operating system; None where nobody looked it up."""
 

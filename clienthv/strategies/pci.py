@@ -202,8 +202,10 @@ def is_selected(option: Option, question: Question, kind: Kind) -> bool:
 
 
 def is_named(option: Option, question: Question, kind: Kind) -> bool:
-    """Whether the profile names this device, and not only leaves the choice open."""
-    return bool(question.profile.device(kind).select) and is_selected(option, question, kind)
+    """Whether the profile names this very device, and not only leaves the choice open or to a pattern."""
+    of = option.virtual_function
+    names = {option.device, of.physfn if of is not None else None} & set(question.profile.device(kind).select)
+    return bool(names) and (question.exact is None or any((kind, name) in question.exact for name in names if name))
 
 
 def not_selected(option: Option, question: Question, kind: Kind) -> Rejected:
