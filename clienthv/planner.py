@@ -34,6 +34,7 @@ from clienthv.strategies import (
     Option,
     Question,
     consequences,
+    extras,
     others,
     pci,
     selecting,
@@ -74,6 +75,7 @@ def plan(
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
     later = replace(question, usb=settled[Kind.USB].strategy, moving=moving)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
+    extra = extras.given(later, settled, memory_mib)
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
     return Plan(
@@ -83,8 +85,9 @@ def plan(
         memory_mib=memory_mib,
         decisions=decisions,
         host_changes=(*consequences.host_changes(decisions, later), *consequences.usb_changes(decisions, host)),
-        warnings=tuple(consequences.warnings(decisions, later, vcpus, memory_mib)),
+        warnings=(*consequences.warnings(decisions, later, vcpus, memory_mib), *extra.warnings),
         board=system.board(later.guest),
+        extras=extra.extras,
     )
 
 

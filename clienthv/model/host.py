@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from clienthv.errors import DocumentError
 from clienthv.model.platform import Cpu as Cpu
+from clienthv.model.platform import Hugepages as Hugepages
 from clienthv.model.platform import Iommu as Iommu
 from clienthv.model.platform import Kernel as Kernel
 from clienthv.model.platform import Kvm as Kvm

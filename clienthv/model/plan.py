@@ -213,8 +213,24 @@ class Board(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Literal["utc", "localtime"] = "utc"
 
 
+class Extras(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a VM gets beyond devices with ladders.
+
+    ``hugepages_kib`` is the size in KiB of the huge pages its memory consists of, ``looking_glass_mib`` the shared
+    memory in MiB through which Looking Glass shows its screen, ``usb_redirects`` how many USB devices can be plugged
+    in over SPICE.
+    """
+
+    hugepages_kib: Annotated[int, Meta(ge=1)] | None = None
+    looking_glass_mib: Annotated[int, Meta(ge=1)] | None = None
+    usb_redirects: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer for one VM on one host. ``memory_mib`` is in MiB; ``board`` is left out where it is usual."""
+    """The whole answer for one VM on one host; ``memory_mib`` is in MiB.
+
+    ``board`` is left out where it is usual, ``extras`` where there are none.
+    """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
     kind: Literal["plan"] = "plan"
@@ -226,6 +242,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     host_changes: tuple[HostChange, ...]
     warnings: tuple[Warned, ...]
     board: Board | msgspec.UnsetType = msgspec.UNSET
+    extras: Extras | msgspec.UnsetType = msgspec.UNSET
 
     def of(self, kind: Kind) -> Decision:
         """The (first) decision of a kind; every plan has one for each that has a ladder."""

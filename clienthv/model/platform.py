@@ -52,11 +52,26 @@ class Kvm(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
 
 
+class Hugepages(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel's pool of huge pages of one size, in KiB: how many there are, and how many of them are free."""
+
+    size_kib: Count
+    total: Count
+    free: Count
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable)."""
+    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable).
+
+    ``hugepages`` are the pools, ``hugetlbfs`` is whether one is mounted for programs to use them, ``memlock_mib`` how
+    much a process of the reading user may lock; unset where that is not limited.
+    """
 
     total_mib: Count | None = None
     available_mib: Count | None = None
+    hugepages: tuple[Hugepages, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    hugetlbfs: bool | msgspec.UnsetType | None = msgspec.UNSET
+    memlock_mib: Count | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Iommu(msgspec.Struct, frozen=True, kw_only=True):

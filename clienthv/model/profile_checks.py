@@ -24,6 +24,12 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if device.trust and kind is not Kind.NIC:
             msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
             raise ProfileError(msg, hint="remove the key")
+        if device.redirect and kind is not Kind.USB:
+            msg = f"{source.origin}: devices.{kind}.redirect: only usb has devices to redirect"
+            raise ProfileError(msg, hint="put it into the table [devices.usb]")
+        if device.looking_glass is not None and kind is not Kind.DISPLAY:
+            msg = f"{source.origin}: devices.{kind}.looking_glass: Looking Glass is a display"
+            raise ProfileError(msg, hint="put it into the table [devices.display]")
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")

@@ -41,12 +41,16 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SizeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How big the VM is. The ``_min`` values say how far it may shrink on a small PC; without them it may not."""
+    """How big the VM is. The ``_min`` values say how far it may shrink on a small PC; without them it may not.
+
+    ``hugepages`` asks for memory from the kernel's pool of huge pages, where enough of them are free.
+    """
 
     vcpus: Annotated[int, Meta(ge=1, le=1024)] = 2
     vcpus_min: Annotated[int, Meta(ge=1, le=1024)] | None = None
     memory: Size = "4 GiB"
     memory_min: Size | None = None
+    hugepages: bool = False
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -63,6 +67,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
+    ``redirect``, for ``usb`` alone, is how many devices of whoever looks at the screen can be plugged in over SPICE.
+    ``looking_glass``, for the display alone, is the largest picture that Looking Glass shall carry ("2560x1440").
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
 
@@ -74,6 +80,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: CpuModel | None = None
     devices: UsbNames = ()
     trust: bool = False
+    redirect: Annotated[int, Meta(ge=0, le=4)] = 0
+    looking_glass: Annotated[str, Meta(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$(?!\n)")] | None = None
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -101,6 +101,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     usb_ports: str
     usb_companions: tuple[CompanionView, ...]
     usb_devices: tuple[UsbView, ...]
+    usb_redirects: tuple[int, ...]
+    hugepages_kib: str
+    looking_glass_mib: str
     inputs: tuple[InputView, ...]
     tpm: str
     tpm_emulated: bool
@@ -120,6 +123,7 @@ def view(vm: Vm, host: Host) -> View:
     nic, display, tpm = plan.of(Kind.NIC), plan.of(Kind.DISPLAY), plan.of(Kind.TPM)
     board = plan.board or plan_model.Board()
     usb = plan.of(Kind.USB)
+    extras = plan.extras or plan_model.Extras()
     uefi = firmware.strategy is not Strategy.BIOS
     hardware = cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION
     spice = display.model == "spice"
@@ -161,9 +165,12 @@ def view(vm: Vm, host: Host) -> View:
         sound=_sound(plan.of(Kind.AUDIO)),
         audio_backend="spice" if spice else "none",
         usb=usb.model if usb.strategy is Strategy.EMULATED else "none",
-        usb_ports="15" if usb.model == "qemu-xhci" and _usb_devices(plan, host) else "",
+        usb_ports="15" if usb.model == "qemu-xhci" and (_usb_devices(plan, host) or extras.usb_redirects) else "",
         usb_companions=_COMPANIONS if usb.model == "ich9-ehci1" else (),
         usb_devices=_usb_devices(plan, host),
+        usb_redirects=tuple(range(extras.usb_redirects)),
+        hugepages_kib=str(extras.hugepages_kib or ""),
+        looking_glass_mib=str(extras.looking_glass_mib or ""),
         inputs=_inputs(plan.of(Kind.INPUT)),
         tpm=tpm.model,
         tpm_emulated=tpm.strategy is Strategy.EMULATED,

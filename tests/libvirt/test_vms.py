@@ -442,3 +442,17 @@ def test_the_memory_of_a_running_vm_is_told(machine: Machine) -> None:
     assert 0 < vm["resident_mib"] < 2048
     assert vm["name"] == "vm1"
     ok(machine.run("down", "demo", "--force", "--undefine"))
+
+
+def test_redirected_usb_devices_have_channels_that_qemu_takes_and_missing_huge_pages_do_not_stop_a_vm(
+    machine: Machine,
+) -> None:
+    (machine.home / "roomy.toml").write_text(
+        'extends = "portable"\n[size]\nmemory = "256 MiB"\nmemory_min = "128 MiB"\nhugepages = true\n'
+        "[devices.usb]\nredirect = 2\n"
+        '[devices.display]\nprefer = ["paravirtual"]\n[devices.tpm]\nprefer = ["omit"]\n'
+    )
+    started = ok(machine.run("up", str(machine.home / "roomy.toml")))
+    assert "hugepages-short" in started or definition(machine, "roomy").find("memoryBacking/hugepages") is not None
+    assert len(definition(machine, "roomy").findall("devices/redirdev")) == 2
+    ok(machine.run("down", "roomy", "--force", "--undefine"))
