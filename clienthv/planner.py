@@ -75,7 +75,7 @@ def plan(
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
     later = replace(question, usb=settled[Kind.USB].strategy, moving=moving)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
-    extra = extras.given(later, settled, memory_mib)
+    extra = extras.given(later, settled, vcpus, memory_mib)
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
     return Plan(

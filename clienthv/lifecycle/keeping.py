@@ -7,7 +7,7 @@ a VM keeps the strategies it started with while they are possible, a better one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -18,7 +18,7 @@ from clienthv.model import profile as profile_model
 from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.identity import Identity
-from clienthv.model.plan import Decision, Kind, Plan, Strategy
+from clienthv.model.plan import Decision, Extras, Kind, Plan, Strategy
 from clienthv.model.profile import Profile
 from clienthv.strategies import Kept
 
@@ -34,7 +34,7 @@ class Asked(NamedTuple):
     guest: GuestOs | None = None
 
 
-def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iterable[Kind]) -> Asked:
+def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Collection[Kind]) -> Asked:
     """The question for a VM that may be there already. The same input gives the same answer."""
     if before is None:
         return Asked(profile)
@@ -49,6 +49,7 @@ def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iter
         Kept(
             decisions={kind: _found_again(d, found) for kind, d in _decisions(profile, before, upgrade)},
             strangers=dict(_strangers(before.hardware, found, host)),
+            extras=None if frozenset(KEPT_KINDS) <= frozenset(upgrade) else before.plan.extras or Extras(),
         ),
     )
 

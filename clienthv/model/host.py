@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.platform import Core as Core
 from clienthv.model.platform import Cpu as Cpu
 from clienthv.model.platform import Hugepages as Hugepages
 from clienthv.model.platform import Iommu as Iommu

@@ -77,6 +77,8 @@ class Reason(StrEnum):
     # CPU
     NO_HARDWARE_VIRTUALIZATION = "no-hardware-virtualization"
     VIRTUALIZATION_UNKNOWN = "virtualization-unknown"
+    CPU_LEVEL_MISSING = "cpu-level-missing"
+    CPU_LEVEL_UNKNOWN = "cpu-level-unknown"
     KVM_NOT_USABLE = "kvm-not-usable"
     ARCHITECTURE_DIFFERS = "architecture-differs"
     # what the profile says
@@ -213,14 +215,27 @@ class Board(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Literal["utc", "localtime"] = "utc"
 
 
+class Pins(msgspec.Struct, frozen=True, kw_only=True):
+    """Which thread of the host each virtual processor has, and the threads that QEMU itself shares with the host.
+
+    ``threads`` is how many virtual processors share a core of the guest, as theirs do on the host.
+    """
+
+    vcpus: tuple[int, ...]
+    emulator: tuple[int, ...]
+    threads: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
 class Extras(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a VM gets beyond devices with ladders.
 
     ``hugepages_kib`` is the size in KiB of the huge pages its memory consists of, ``looking_glass_mib`` the shared
     memory in MiB through which Looking Glass shows its screen, ``usb_redirects`` how many USB devices can be plugged
-    in over SPICE.
+    in over SPICE. ``hyperv`` are the Hyper-V enlightenments that Windows is offered, by libvirt's names.
     """
 
+    hyperv: tuple[str, ...] = ()
+    pins: Pins | None = None
     hugepages_kib: Annotated[int, Meta(ge=1)] | None = None
     looking_glass_mib: Annotated[int, Meta(ge=1)] | None = None
     usb_redirects: int = 0

@@ -24,8 +24,18 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     cmdline: tuple[str, ...] | None = None
 
 
+class Core(msgspec.Struct, frozen=True, kw_only=True):
+    """One core: the numbers of its threads, and its NUMA node."""
+
+    threads: tuple[Count, ...]
+    numa_node: Count | None = None
+
+
 class Cpu(msgspec.Struct, frozen=True, kw_only=True):
-    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none."""
+    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none.
+
+    ``topology`` are the cores with a thread that is online, in the order of their first threads.
+    """
 
     architecture: str = "x86_64"
     vendor: str | None = None
@@ -38,6 +48,7 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     nested_paging: bool | None = None
     hypervisor: bool | None = None
     flags: tuple[str, ...] | None = None
+    topology: tuple[Core, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Kvm(msgspec.Struct, frozen=True, kw_only=True):

@@ -24,6 +24,12 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if device.trust and kind is not Kind.NIC:
             msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
             raise ProfileError(msg, hint="remove the key")
+        if device.bus is not None and kind is not Kind.DISK:
+            msg = f"{source.origin}: devices.{kind}.bus: only the disk has a bus to choose"
+            raise ProfileError(msg, hint="remove the key")
+        if device.pin and kind is not Kind.CPU:
+            msg = f"{source.origin}: devices.{kind}.pin: only the cpu is pinned"
+            raise ProfileError(msg, hint="put it into the table [devices.cpu]")
         if device.redirect and kind is not Kind.USB:
             msg = f"{source.origin}: devices.{kind}.redirect: only usb has devices to redirect"
             raise ProfileError(msg, hint="put it into the table [devices.usb]")

@@ -25,6 +25,7 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     pci_backends: tuple[str, ...] = ()
     tpm_models: tuple[str, ...] = ()
     tpm_backends: tuple[str, ...] = ()
+    hyperv: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GuestClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

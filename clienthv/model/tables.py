@@ -16,7 +16,8 @@ from clienthv.model.usb import USB_NAME_PATTERN
 SCHEMA: Final = 1
 
 Driver = Literal["virtio", "nvidia", "amd", "intel"]
-CpuModel = Literal["host-passthrough", "host-model"]
+CpuModel = Literal["host-passthrough", "host-model", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
+DiskBus = Literal["virtio-blk", "virtio-scsi"]
 DRIVERS: Final = get_args(Driver)
 CPU_MODELS: Final = get_args(CpuModel)
 Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
@@ -67,6 +68,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
+    ``bus``, for the disk alone, is how a paravirtual one hangs, ``pin``, for the cpu alone, whether each virtual
+    processor gets a thread of the host to itself.
     ``redirect``, for ``usb`` alone, is how many devices of whoever looks at the screen can be plugged in over SPICE.
     ``looking_glass``, for the display alone, is the largest picture that Looking Glass shall carry ("2560x1440").
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
@@ -79,6 +82,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
     devices: UsbNames = ()
+    bus: DiskBus | None = None
+    pin: bool = False
     trust: bool = False
     redirect: Annotated[int, Meta(ge=0, le=4)] = 0
     looking_glass: Annotated[str, Meta(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$(?!\n)")] | None = None

@@ -7,6 +7,7 @@ from clienthv.strategies import pci, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted
 
 _NVME_CLASS = "0108"
+_VIRTIO = {"virtio-blk": "virtio", "virtio-scsi": "virtio-scsi"}
 
 
 def options(strategy: Strategy, question: Question) -> Options:
@@ -23,7 +24,7 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,
-                model="virtio",
+                model=_VIRTIO[question.profile.device(Kind.DISK).bus or "virtio-blk"],
                 backing="a disk image",
                 why="fast, and the image runs on every PC",
             )
@@ -47,4 +48,4 @@ def objections(option: Option, question: Question) -> Objections:
     elif option.strategy is Strategy.VF:
         yield from sriov.objections(option, question, Kind.DISK)
     elif option.strategy is Strategy.PARAVIRTUAL:
-        yield from needs_virtio(option, question, "block")
+        yield from needs_virtio(option, question, "scsi" if option.model == "virtio-scsi" else "block")

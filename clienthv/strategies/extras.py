@@ -12,6 +12,7 @@ import msgspec
 
 from clienthv.model.host import Hugepages
 from clienthv.model.plan import HOST_DEVICES, Decision, Extras, Kind, Strategy, Warned
+from clienthv.strategies import processors
 from clienthv.strategies.frame import Question
 
 _OVERHEAD_MIB: Final = 10
@@ -27,10 +28,12 @@ class Given(NamedTuple):
     warnings: tuple[Warned, ...]
 
 
-def given(question: Question, settled: Mapping[Kind, Decision], memory_mib: int) -> Given:
-    """What a VM of ``memory_mib`` MiB gets, once its devices are decided."""
+def given(question: Question, settled: Mapping[Kind, Decision], vcpus: int, memory_mib: int) -> Given:
+    """What a VM of this size (MiB) gets, once its devices are decided."""
     said: list[Warned] = []
     extras = Extras(
+        hyperv=processors.hyperv(question, settled),
+        pins=processors.pins(question, settled, vcpus, said),
         hugepages_kib=_hugepages(question, memory_mib, said),
         looking_glass_mib=_looking_glass(question, settled, said),
         usb_redirects=_redirects(question, settled, said),

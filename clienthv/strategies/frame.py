@@ -11,7 +11,7 @@ import msgspec
 
 from clienthv.model.guest import GuestOs, VirtioDevice, built_in
 from clienthv.model.host import DomainCapabilities, Host
-from clienthv.model.plan import Decision, Kind, Reason, Rejected, Strategy, VirtualFunction
+from clienthv.model.plan import Decision, Extras, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
 from clienthv.strategies.screens import BootDisplay, boot_displays
 
@@ -21,6 +21,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     decisions: Mapping[Kind, Decision] = MappingProxyType({})
     strangers: Mapping[str, str] = MappingProxyType({})
+    extras: Extras | None = None
 
 
 class Question(msgspec.Struct, frozen=True, dict=True):

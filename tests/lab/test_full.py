@@ -150,6 +150,21 @@ def test_3d_needs_a_render_node_and_says_so(pc: Pc, untouched: Untouched) -> Non
     assert pc.state() == untouched()
 
 
+def test_hyperv_and_a_level_of_x86_64_are_what_the_guest_sees(pc: Pc, untouched: Untouched) -> None:
+    name = pc.profile("levels", cpu={"prefer": ["hardware-virtualization"], "model": "x86-64-v2"})
+    path = f"/etc/clienthv/profiles/{name}.toml"
+    pc.ok(f"sed -i 's/^\\[guest\\]/[guest]\\nos = \"win10\"/' {path}")
+    pc.up(name)
+    domain = pc.domain(name)
+    assert domain.find("features/hyperv/relaxed") is not None
+    assert uses_kvm(pc, name)
+    report = pc.guest(name)
+    assert report.of("hypervisor")
+    assert "hyperv_clocksource" in report.of("clocksource")[0] or domain.find("features/hyperv/stimer") is None
+    pc.down(name)
+    assert pc.state() == untouched()
+
+
 def test_a_whole_card_alone_in_its_group_moves(pc: Pc, untouched: Untouched) -> None:
     card = pc.function("8086:10d3")
     pc.up(pc.profile("whole", nic={"prefer": ["passthrough"], "select": [card]}))

@@ -456,3 +456,13 @@ def test_redirected_usb_devices_have_channels_that_qemu_takes_and_missing_huge_p
     assert "hugepages-short" in started or definition(machine, "roomy").find("memoryBacking/hugepages") is not None
     assert len(definition(machine, "roomy").findall("devices/redirdev")) == 2
     ok(machine.run("down", "roomy", "--force", "--undefine"))
+
+
+def test_a_disk_on_virtio_scsi_starts(machine: Machine) -> None:
+    (machine.home / "scsi.toml").write_text('extends = "headless"\n[devices.disk]\nbus = "virtio-scsi"\n')
+    ok(machine.run("up", str(machine.home / "scsi.toml"), "--new-disk", "16 MiB"))
+    disk = definition(machine, "scsi").find("devices/disk/target")
+    assert disk is not None
+    assert disk.get("bus") == "scsi"
+    assert definition(machine, "scsi").findtext("iothreads") == "1"
+    ok(machine.run("down", "scsi", "--force", "--undefine"))
