@@ -202,6 +202,7 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
         why=taken.why,
         rejected=tuple(rejected),
         virtual_function=taken.virtual_function,
+        network=taken.network,
     )
 
 

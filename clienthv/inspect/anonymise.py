@@ -10,6 +10,7 @@ import msgspec
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
 from clienthv.model.host import Host, Role
+from clienthv.model.network import VirtualNetwork
 from clienthv.model.usb import UsbRole
 
 _AnyRole = TypeVar("_AnyRole", Role, UsbRole)
@@ -59,7 +60,18 @@ def anonymise(host: Host) -> Host:
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb)
+    stack = cleaned.stack and msgspec.structs.replace(cleaned.stack, networks=_unnamed(cleaned.stack.networks))
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb, stack=stack)
+
+
+def _unnamed(
+    networks: tuple[VirtualNetwork, ...] | msgspec.UnsetType,
+) -> tuple[VirtualNetwork, ...] | msgspec.UnsetType:
+    """The networks without the names that people gave them; "default" is libvirt's own."""
+    return networks and tuple(
+        network if network.name == "default" else msgspec.structs.replace(network, name=f"network-{number}")
+        for number, network in enumerate(networks)
+    )
 
 
 def scrub_cmdline(parameters: tuple[str, ...]) -> tuple[str, ...]:

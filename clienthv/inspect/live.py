@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import msgspec
 
+from clienthv.inspect.bridges import read_host_network
 from clienthv.inspect.cmdline import CMDLINE, read_cmdline
 from clienthv.inspect.cpu import CPUINFO, read_cpu
 from clienthv.inspect.files import Tree
@@ -50,6 +51,7 @@ def read(root: str = "/", *, keep_names: bool = False) -> Host:
         roles=findings.roles(),
         usb=usb,
         other_keyboards=findings.other_keyboards(),
+        network=read_host_network(tree) or msgspec.UNSET,
         tpm_device=read_tpm(tree),
         unknown=(
             *_about_platform(cpu, kvm, memory, cmdline),

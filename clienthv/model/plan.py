@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.network import Plug
 from clienthv.model.values import as_json
 
 SCHEMA: Final = 1
@@ -121,6 +122,15 @@ class Reason(StrEnum):
     IS_HUB = "is-hub"
     NO_USB_CONTROLLER = "no-usb-controller"
     ONLY_KEYBOARD = "only-keyboard"
+    # what a virtual network card is plugged into
+    NETWORKS_UNKNOWN = "networks-unknown"
+    NO_BRIDGE = "no-bridge"
+    NO_NETWORK = "no-network"
+    NETWORK_INACTIVE = "network-inactive"
+    NO_INTERFACE = "no-interface"
+    LINK_DOWN = "link-down"
+    WIRELESS = "wireless"
+    NO_PASST = "no-passt"
     # SR-IOV
     NO_SRIOV = "no-sriov"
     NO_VF_CREATED = "no-vf-created"
@@ -164,7 +174,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
-    for a network card's virtual function alone.
+    for a network card's virtual function alone, ``network`` for a virtual network card that is plugged into something
+    else than QEMU's user-mode network.
     """
 
     kind: Kind
@@ -177,6 +188,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str
     rejected: tuple[Rejected, ...]
     virtual_function: VirtualFunction | None = None
+    network: Plug | None = None
 
 
 class HostChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

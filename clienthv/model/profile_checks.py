@@ -24,6 +24,9 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if device.trust and kind is not Kind.NIC:
             msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
             raise ProfileError(msg, hint="remove the key")
+        if device.network and kind is not Kind.NIC:
+            msg = f"{source.origin}: devices.{kind}.network: only the nic is plugged into a network"
+            raise ProfileError(msg, hint="put the list into the table [devices.nic]")
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")

@@ -6,11 +6,15 @@ from typing import Literal
 
 import msgspec
 
+from clienthv.model.network import VirtualNetwork
 from clienthv.model.values import Address, Count
 
 
 class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered."""
+    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered.
+
+    ``net_backends`` are left out where libvirt does not tell them.
+    """
 
     domain_type: Literal["kvm", "qemu"]
     emulator: str | None = None
@@ -25,12 +29,15 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     pci_backends: tuple[str, ...] = ()
     tpm_models: tuple[str, ...] = ()
     tpm_backends: tuple[str, ...] = ()
+    net_backends: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
     """The virtualization software: versions as text, the connection, and its domain capabilities.
 
     ``guest_functions`` are the host's PCI functions that running VMs of the connection have.
+    ``networks`` are libvirt's own; none where the connection has no driver for them, left
+    out where they are unknown.
     """
 
     uri: str | None = None
@@ -39,4 +46,5 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     qemu_version: str | None = None
     capabilities: DomainCapabilities | None = None
     guest_functions: tuple[Address, ...] | None = None
+    networks: tuple[VirtualNetwork, ...] | msgspec.UnsetType = msgspec.UNSET
     problem: str | None = None

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from clienthv.model import values
 from clienthv.model.host import RoleName
+from clienthv.model.network import RUNG_PATTERN
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
 from clienthv.model.usb import USB_NAME_PATTERN
@@ -26,6 +27,12 @@ UsbNames = Annotated[
     tuple[Annotated[str, Meta(pattern=USB_NAME_PATTERN)], ...],
     # The guest's controller has 15 ports at most (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2), and the pointer has one.
     Meta(max_length=14, description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port"),
+]
+
+
+Rungs = Annotated[
+    tuple[Annotated[str, Meta(pattern=RUNG_PATTERN)], ...],
+    Meta(max_length=8, description="bridge, network, macvtap, passt or user, the first three with :NAME where needed"),
 ]
 
 
@@ -63,7 +70,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
-    ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
+    ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters,
+    and ``network`` is what a virtual one is plugged into, the most wanted first.
     """
 
     prefer: Ladder | None = None
@@ -74,6 +82,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: CpuModel | None = None
     devices: UsbNames = ()
     trust: bool = False
+    network: Rungs = ()
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

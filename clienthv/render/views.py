@@ -9,6 +9,7 @@ import msgspec
 
 from clienthv.model import plan as plan_model
 from clienthv.model.host import DomainCapabilities, Host
+from clienthv.model.network import Plug
 from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.usb import UsbName
 from clienthv.model.values import PciAddress
@@ -34,6 +35,16 @@ class DiskView(msgspec.Struct, frozen=True):
     format: str
     bus: str
     target: str
+
+
+class PlugView(msgspec.Struct, frozen=True):
+    """What a virtual network card is plugged into: libvirt's type, and the one source that this type has."""
+
+    type: str = "user"
+    bridge: str = ""
+    network: str = ""
+    card: str = ""
+    passt: bool = False
 
 
 class InputView(msgspec.Struct, frozen=True):
@@ -89,6 +100,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     host_devices: tuple[PciView, ...]
     nic_vf: PciView | None
     nic_model: str
+    nic_plug: PlugView
     mac: str
     spice: bool
     vnc: bool
@@ -152,6 +164,7 @@ def view(vm: Vm, host: Host) -> View:
         host_devices=_host_devices(plan),
         nic_vf=_pci(nic.functions[0]) if nic.strategy is Strategy.VF else None,
         nic_model="" if nic_passed else nic.model,
+        nic_plug=_plug(nic.network),
         mac=vm.seen.mac or "",
         spice=spice,
         vnc=display.model == "vnc",
@@ -224,6 +237,22 @@ def _pci(address: str, *, boots: bool = False) -> PciView:
     return PciView(
         f"0x{place.domain:04x}", f"0x{place.bus:02x}", f"0x{place.device:02x}", f"0x{place.function:x}", boots
     )
+
+
+def _plug(plug: Plug | None) -> PlugView:
+    """The interface types of libvirt (formatdomain, "Network interfaces"); macvtap is "direct" there."""
+    source = (plug.source if plug is not None else None) or ""
+    match plug.type if plug is not None else "user":
+        case "bridge":
+            return PlugView("bridge", bridge=source)
+        case "network":
+            return PlugView("network", network=source)
+        case "macvtap":
+            return PlugView("direct", card=source)
+        case "passt":
+            return PlugView(passt=True)
+        case "user":
+            return PlugView()
 
 
 def _render_node(host: Host) -> str:
