@@ -27,7 +27,7 @@ from clienthv.model.plan import (
     Strategy,
 )
 from clienthv.model.profile import Profile
-from clienthv.model.usb import UsbName
+from clienthv.model.usb import UsbWish
 from clienthv.strategies import RULES, Kept, Option, Question, consequences, pci, selecting, size, system, usb_device
 from clienthv.strategies.claims import claims
 from clienthv.strategies.frame import reject
@@ -206,7 +206,7 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
     )
 
 
-def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
+def _usb_device(number: int, name: UsbWish, question: Question) -> Decision:
     """One USB device: handed over, or left out with all that speaks against it."""
     option = usb_device.handed_over(name, question)
     rejected = tuple(usb_device.objections(option, name, question)) or tuple(_given(option, Kind.USB_DEVICE, question))

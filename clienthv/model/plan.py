@@ -122,6 +122,7 @@ class Reason(StrEnum):
     IS_HUB = "is-hub"
     NO_USB_CONTROLLER = "no-usb-controller"
     ONLY_KEYBOARD = "only-keyboard"
+    USB_CLASS_UNKNOWN = "usb-class-unknown"
     # what a virtual network card is plugged into
     NETWORKS_UNKNOWN = "networks-unknown"
     NO_BRIDGE = "no-bridge"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clienthv.errors import ProfileError
+from clienthv.model import usb as usb_model
 from clienthv.model import values
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.tables import DEFAULT_LADDERS, Device, Profile, ProfileText
@@ -51,8 +52,12 @@ def _known(kind: Kind, device: Device, source: ProfileText) -> None:
 def usb(profile: Profile, source: ProfileText) -> None:
     """Single USB devices belong to usb alone, and each is named once."""
     for kind in STRATEGIES:
-        names = [UsbName.parse(text) for text in profile.device(kind).devices]
-        if names and kind is not Kind.USB:
+        wishes = [usb_model.wish(text) for text in profile.device(kind).devices]
+        names = [name for name in wishes if isinstance(name, UsbName)]
+        if twice := next((w for w in wishes if not isinstance(w, UsbName) and wishes.count(w) > 1), None):
+            msg = f"{source.origin}: devices.{kind}.devices names {twice} twice"
+            raise ProfileError(msg, hint="a class means all of its devices already")
+        if wishes and kind is not Kind.USB:
             msg = f"{source.origin}: devices.{kind}.devices: single USB devices are handed over by devices.usb alone"
             raise ProfileError(msg, hint="put the list into the table [devices.usb]")
         for name in names:

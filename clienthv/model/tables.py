@@ -12,7 +12,7 @@ from clienthv.model.host import RoleName
 from clienthv.model.network import RUNG_PATTERN
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
-from clienthv.model.usb import USB_NAME_PATTERN
+from clienthv.model.usb import USB_WISH_PATTERN
 
 SCHEMA: Final = 1
 
@@ -24,9 +24,12 @@ Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with
 Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]
 
 UsbNames = Annotated[
-    tuple[Annotated[str, Meta(pattern=USB_NAME_PATTERN)], ...],
+    tuple[Annotated[str, Meta(pattern=USB_WISH_PATTERN)], ...],
     # The guest's controller has 15 ports at most (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2), and the pointer has one.
-    Meta(max_length=14, description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port"),
+    Meta(
+        max_length=14,
+        description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port, or class:webcam",
+    ),
 ]
 
 

@@ -211,7 +211,7 @@ def _no_card(plug: Plug, network: HostNetwork) -> tuple[Reason, str, str | None]
         named = " or ".join(f'"macvtap:{name}"' for name in usable)
         return Reason.SEVERAL_MATCH, f"{len(usable)} cards could carry it: {', '.join(usable)}", f"name {named}"
     what = f"{plug.source} is no network card of this PC" if plug.source else "no wired card is up and free"
-    return Reason.NO_INTERFACE, f"{what} (there are: {', '.join(names) or 'none'})", "clienthv inspect lists them"
+    return Reason.NO_INTERFACE, f"{what} (there are: {', '.join(names) or 'none'})", "ip link lists them all"
 
 
 def _network(plug: Plug, question: Question) -> _Said:

@@ -41,7 +41,7 @@ def test_a_guest_is_plugged_into_the_bridge_and_taken_out_again(apart: Machine) 
     assert subprocess.run(ports, capture_output=True, text=True, check=True).stdout.split() == [tap]
     again = apart.run("up", "bridged")
     assert "running already" in again.stdout, again.stderr
-    assert apart.run("down", "bridged", "--undefine").returncode == 0
+    assert apart.run("down", "bridged", "--force", "--undefine").returncode == 0
     deadline = time.monotonic() + 10
     while subprocess.run(ports, capture_output=True, text=True, check=True).stdout.split():
         assert time.monotonic() < deadline
@@ -56,4 +56,4 @@ def test_a_bridge_that_is_not_there_leaves_user_mode_and_the_reason(apart: Machi
     assert "no-bridge" in text
     assert "no-network" in text
     assert "no-interface" in text, "a virtual interface is no network card of the PC"
-    assert apart.run("down", "unbridged", "--undefine").returncode == 0
+    assert apart.run("down", "unbridged", "--force", "--undefine").returncode == 0
