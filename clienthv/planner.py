@@ -203,6 +203,7 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
         rejected=tuple(rejected),
         virtual_function=taken.virtual_function,
         network=taken.network,
+        evdev=taken.evdev,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
 from clienthv.model.host import Host, Role
+from clienthv.model.input import BY_ID, EventDevice
 from clienthv.model.network import VirtualNetwork
 from clienthv.model.usb import UsbRole
 
@@ -61,7 +63,15 @@ def anonymise(host: Host) -> Host:
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
     stack = cleaned.stack and msgspec.structs.replace(cleaned.stack, networks=_unnamed(cleaned.stack.networks))
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb, stack=stack)
+    events = cleaned.events and tuple(_by_path(cleaned.events))
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb, stack=stack, events=events)
+
+
+def _by_path(events: tuple[EventDevice, ...]) -> Iterator[EventDevice]:
+    """Event devices without their names by id, which hold serial numbers; those that have no other are left out."""
+    for event in events:
+        if links := tuple(link for link in event.links if not link.startswith(BY_ID)):
+            yield msgspec.structs.replace(event, links=links)
 
 
 def _unnamed(

@@ -17,6 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.input import EventDevice as EventDevice
 from clienthv.model.network import HostNetwork as HostNetwork
 from clienthv.model.platform import Cpu as Cpu
 from clienthv.model.platform import Iommu as Iommu
@@ -150,7 +151,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every device.
 
     ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out. ``network``
-    is left out where it was not read.
+    and ``events`` are left out where they were not read.
     """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
@@ -169,6 +170,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     usb: tuple[UsbDevice, ...] | None = None
     other_keyboards: tuple[str, ...] | None = None
     network: HostNetwork | msgspec.UnsetType = msgspec.UNSET
+    events: tuple[EventDevice, ...] | msgspec.UnsetType = msgspec.UNSET
     tpm_device: bool | None = None
     stack: Stack | None = None
     unknown: tuple[str, ...] = ()

@@ -28,7 +28,13 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if device.network and kind is not Kind.NIC:
             msg = f"{source.origin}: devices.{kind}.network: only the nic is plugged into a network"
             raise ProfileError(msg, hint="put the list into the table [devices.nic]")
-        if device.select and Strategy.PASSTHROUGH not in known:
+        if device.evdev and kind is not Kind.INPUT:
+            msg = f"{source.origin}: devices.{kind}.evdev: only the input takes event devices"
+            raise ProfileError(msg, hint="put the list into the table [devices.input]")
+        if len(set(device.evdev)) != len(device.evdev):
+            msg = f"{source.origin}: devices.{kind}.evdev names a device twice"
+            raise ProfileError(msg, hint="a device can be handed over once")
+        if device.select and (kind is Kind.INPUT or Strategy.PASSTHROUGH not in known):
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
 

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from clienthv.model import values
 from clienthv.model.host import RoleName
+from clienthv.model.input import EVENT_NAME_PATTERN
 from clienthv.model.network import RUNG_PATTERN
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
@@ -36,6 +37,12 @@ UsbNames = Annotated[
 Rungs = Annotated[
     tuple[Annotated[str, Meta(pattern=RUNG_PATTERN)], ...],
     Meta(max_length=8, description="bridge, network, macvtap, passt or user, the first three with :NAME where needed"),
+]
+
+
+EventNames = Annotated[
+    tuple[Annotated[str, Meta(pattern=EVENT_NAME_PATTERN)], ...],
+    Meta(max_length=8, description="keyboards and pointers of the host: names below /dev/input/by-path or by-id"),
 ]
 
 
@@ -74,7 +81,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters,
-    and ``network`` is what a virtual one is plugged into, the most wanted first.
+    and ``network`` is what a virtual one is plugged into, the most wanted first. ``evdev`` are keyboards and pointers,
+    for ``input`` alone.
     """
 
     prefer: Ladder | None = None
@@ -86,6 +94,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     devices: UsbNames = ()
     trust: bool = False
     network: Rungs = ()
+    evdev: EventNames = ()
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

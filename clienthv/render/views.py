@@ -48,10 +48,12 @@ class PlugView(msgspec.Struct, frozen=True):
 
 
 class InputView(msgspec.Struct, frozen=True):
-    """One input device."""
+    """One input device; ``source`` is the event device of the host that evdev takes, ``grabs`` is for keyboards."""
 
     type: str
-    bus: str
+    bus: str = ""
+    source: str = ""
+    grabs: bool = False
 
 
 class UsbView(msgspec.Struct, frozen=True):
@@ -278,7 +280,8 @@ def _inputs(decision: Decision) -> tuple[InputView, ...]:
         "usb-tablet": (InputView("tablet", "usb"),),
         "ps2": (InputView("mouse", "ps2"),),
     }
-    return views.get(decision.model, ())
+    events = [InputView("evdev", source=f"/dev/input/{e}", grabs=e.endswith("-event-kbd")) for e in decision.evdev]
+    return (*views.get(decision.model, ()), *events)
 
 
 def _carries_virtio(plan: plan_model.Plan) -> bool:

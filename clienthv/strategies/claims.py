@@ -20,6 +20,8 @@ def claims(choice: Option | Decision, kind: Kind, host: Host) -> Mapping[str, bo
         return {}
     if kind is Kind.TPM:
         return {"the TPM": True}
+    if kind is Kind.INPUT:
+        return {f"input device {link}": True for link in choice.evdev}
     if kind is Kind.USB_DEVICE and not choice.functions:
         return {f"USB device {choice.device}": True}
     keys = dict.fromkeys(choice.functions, True)

@@ -76,6 +76,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     functions: tuple[str, ...] = ()
     virtual_function: VirtualFunction | None = None
     network: Plug | None = None
+    evdev: tuple[str, ...] = ()
 
 
 Options: TypeAlias = Iterator[Option]

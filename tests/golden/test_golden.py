@@ -29,9 +29,10 @@ OF_NAMED = {
     Reason.USB_UNKNOWN, Reason.NOT_PLUGGED_IN, Reason.SEVERAL_MATCH, Reason.IS_HUB, Reason.NO_USB_CONTROLLER,
     Reason.ONLY_KEYBOARD, Reason.USB_CLASS_UNKNOWN,
     Reason.NETWORKS_UNKNOWN, Reason.NO_BRIDGE, Reason.NO_NETWORK, Reason.NETWORK_INACTIVE, Reason.NO_INTERFACE,
-    Reason.LINK_DOWN, Reason.WIRELESS, Reason.NO_PASST,
+    Reason.LINK_DOWN, Reason.WIRELESS, Reason.NO_PASST, Reason.EVENTS_UNKNOWN,
+    Reason.NO_EVENT_DEVICE,
 }  # fmt: skip
-"""What only a profile that names USB devices or networks can meet; the shipped ones name nothing of anybody's."""
+"""What only a profile that names USB devices, networks or keyboards can meet; the shipped ones name none."""
 
 Golden = Callable[[Path, bytes], None]
 

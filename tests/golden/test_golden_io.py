@@ -12,6 +12,7 @@ from clienthv import planner, profiles, render
 from clienthv.model import host as host_model
 from clienthv.model import plan as plan_model
 from clienthv.model.host import DomainCapabilities, Host, RoleName, Stack
+from clienthv.model.input import EventDevice
 from clienthv.model.network import Bridge, Card, HostNetwork, VirtualNetwork
 from clienthv.model.profile import ProfileText, chain_of, parse
 from clienthv.model.usb import UsbDevice, UsbRole
@@ -30,6 +31,9 @@ drivers = ["virtio"]
 network = ["bridge", "bridge:br9", "macvtap:eth0", "macvtap:wlan0", "network", "network:lab", "passt", "user"]
 [devices.usb]
 devices = ["class:webcam", "class:smart-card", "class:bluetooth", "class:fingerprint-reader", "05e3:0608", "0781:5567"]
+[devices.input]
+prefer = ["passthrough", "paravirtual", "emulated"]
+evdev = ["platform-i8042-serio-0-event-kbd", "pci-0000:00:14.0-usb-0:2:1.0-event-mouse"]
 """
 
 
@@ -59,6 +63,8 @@ OFFERED = DomainCapabilities(
 STACK = Stack(
     uri="qemu:///system", privileged=True, libvirt_version="11.3.0", qemu_version="10.0.2", capabilities=OFFERED
 )
+KEYS = EventDevice(links=("by-path/platform-i8042-serio-0-event-kbd",), kind="keyboard")
+MOUSE = EventDevice(links=("by-path/pci-0000:00:14.0-usb-0:2:1.0-event-mouse",), kind="pointer", port="1-2")
 NAT = VirtualNetwork(name="default", active=False, forward="nat", bridge="virbr0")
 
 PCS = {
@@ -70,6 +76,7 @@ PCS = {
         ),
         "stack": msgspec.structs.replace(STACK, networks=(NAT,)),
         "usb": (CAMERA, msgspec.structs.replace(CAMERA, port="3-1", devnum=7, busnum=3), HUB, STICK),
+        "events": (KEYS,),
     },
     "laptop": {
         "network": HostNetwork(
@@ -80,6 +87,7 @@ PCS = {
         ),
         "stack": msgspec.structs.replace(STACK, networks=(NAT,)),
         "usb": (CAMERA, ODD, RADIO),
+        "events": (KEYS, MOUSE),
     },
     "session": {
         "network": HostNetwork(
