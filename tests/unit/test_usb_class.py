@@ -168,3 +168,25 @@ def test_another_class_is_refused(entry: str) -> None:
 def test_a_class_named_twice_is_refused() -> None:
     with pytest.raises(ProfileError, match="names class:webcam twice"):
         planned(pc(), "class:webcam", "class:webcam")
+
+
+def controller(*devices: UsbDevice, **more: Any) -> Decision:
+    text = f'[devices.usb]\nprefer = ["passthrough", "emulated"]\nselect = ["{XHCI.address}"]\n'
+    host = pc(*devices, **more)
+    return planner.plan(host, parse((ProfileText("test", "test.toml", text),))).of(Kind.USB)
+
+
+def test_a_controller_says_what_goes_with_it() -> None:
+    hub = usb("1-1", "05e3:0608", "090000", device_class="09")
+    elsewhere = usb("2-1", "1234:5678", controller="0000:03:00.0")
+    decision = controller(msgspec.structs.replace(CAMERA, product="Webcam C270"), hub, READER, elsewhere)
+    assert decision.strategy is S.PASSTHROUGH
+    assert decision.why.endswith(", now Webcam C270 (1-4), 08e6:3437 (1-3)")
+    many = [usb(f"1-{n}", f"04f2:{n:04x}") for n in range(2, 11)]
+    assert controller(*many).why.endswith("04f2:0007 (1-7) and 3 more")
+
+
+def test_a_controller_says_nothing_of_devices_that_are_unknown() -> None:
+    assert controller(usb=None).why == "whatever is plugged in belongs to the guest"
+    assert controller().why.endswith("now nothing")
+    assert controller(usb("1-6", "1234:5678", controller=None)).why == "whatever is plugged in belongs to the guest"
