@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from clienthv.errors import ProfileError
+from clienthv.model import usb as usb_model
 from clienthv.model import values
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.tables import DEFAULT_LADDERS, Device, Profile, ProfileText
 from clienthv.model.usb import UsbName
+
+_OF_ONE_KIND: Final = {
+    "model": (Kind.CPU, "only the cpu has a model to choose"),
+    "pin": (Kind.CPU, "only the cpu is pinned"),
+    "bus": (Kind.DISK, "only the disk has a bus to choose"),
+    "trust": (Kind.NIC, "only the nic has a virtual function to trust"),
+    "network": (Kind.NIC, "only the nic is plugged into a network"),
+    "redirect": (Kind.USB, "only usb has devices to redirect"),
+    "evdev": (Kind.INPUT, "only the input takes event devices"),
+    "looking_glass": (Kind.DISPLAY, "Looking Glass is a display"),
+}
+"""The keys that mean something in one kind's table alone, and why."""
 
 
 def ladders(profile: Profile, source: ProfileText) -> None:
@@ -15,28 +30,16 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         device = profile.device(kind)
         known = STRATEGIES[kind]
         _known(kind, device, source)
-        if len(set(device.prefer or ())) != len(device.prefer or ()):
-            msg = f"{source.origin}: devices.{kind}.prefer names a strategy twice"
-            raise ProfileError(msg, hint="each rung belongs on a ladder once")
-        if device.model is not None and kind is not Kind.CPU:
-            msg = f"{source.origin}: devices.{kind}.model: only the cpu has a model to choose"
-            raise ProfileError(msg, hint="remove the key")
-        if device.trust and kind is not Kind.NIC:
-            msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
-            raise ProfileError(msg, hint="remove the key")
-        if device.bus is not None and kind is not Kind.DISK:
-            msg = f"{source.origin}: devices.{kind}.bus: only the disk has a bus to choose"
-            raise ProfileError(msg, hint="remove the key")
-        if device.pin and kind is not Kind.CPU:
-            msg = f"{source.origin}: devices.{kind}.pin: only the cpu is pinned"
-            raise ProfileError(msg, hint="put it into the table [devices.cpu]")
-        if device.redirect and kind is not Kind.USB:
-            msg = f"{source.origin}: devices.{kind}.redirect: only usb has devices to redirect"
-            raise ProfileError(msg, hint="put it into the table [devices.usb]")
-        if device.looking_glass is not None and kind is not Kind.DISPLAY:
-            msg = f"{source.origin}: devices.{kind}.looking_glass: Looking Glass is a display"
-            raise ProfileError(msg, hint="put it into the table [devices.display]")
-        if device.select and Strategy.PASSTHROUGH not in known:
+        for key in ("prefer", "evdev"):
+            names = getattr(device, key) or ()
+            if len(set(names)) != len(names):
+                msg = f"{source.origin}: devices.{kind}.{key} names {'a strategy' if key == 'prefer' else 'a device'} twice"
+                raise ProfileError(msg, hint="each belongs there once")
+        for key, (of, why) in _OF_ONE_KIND.items():
+            if getattr(device, key) and kind is not of:
+                msg = f"{source.origin}: devices.{kind}.{key}: {why}"
+                raise ProfileError(msg, hint=f"put it into the table [devices.{of}], or remove the key")
+        if device.select and (kind is Kind.INPUT or Strategy.PASSTHROUGH not in known):
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
 
@@ -60,8 +63,12 @@ def _known(kind: Kind, device: Device, source: ProfileText) -> None:
 def usb(profile: Profile, source: ProfileText) -> None:
     """Single USB devices belong to usb alone, and each is named once."""
     for kind in STRATEGIES:
-        names = [UsbName.parse(text) for text in profile.device(kind).devices]
-        if names and kind is not Kind.USB:
+        wishes = [usb_model.wish(text) for text in profile.device(kind).devices]
+        names = [name for name in wishes if isinstance(name, UsbName)]
+        if twice := next((w for w in wishes if not isinstance(w, UsbName) and wishes.count(w) > 1), None):
+            msg = f"{source.origin}: devices.{kind}.devices names {twice} twice"
+            raise ProfileError(msg, hint="a class means all of its devices already")
+        if wishes and kind is not Kind.USB:
             msg = f"{source.origin}: devices.{kind}.devices: single USB devices are handed over by devices.usb alone"
             raise ProfileError(msg, hint="put the list into the table [devices.usb]")
         for name in names:

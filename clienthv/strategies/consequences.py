@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, others, size, system, usb_device, vf_changes
+from clienthv.strategies import cautions, evdev, networks, others, size, system, usb_device, vf_changes
 from clienthv.strategies.frame import Question
 
 
@@ -65,6 +65,9 @@ def warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, me
     cpu = next(d for d in decisions if d.kind is Kind.CPU)
     if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.kvm.usable is None:
         yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
+    for decision in decisions:
+        yield from networks.warnings(decision)
+        yield from evdev.warnings(decision)
     for decision in passed:
         yield from _risks(decision, question)
     for decision in decisions:
