@@ -102,6 +102,7 @@ class Reason(StrEnum):
     GIVEN_TO_OTHER_VM = "given-to-other-vm"
     BYPASSES_IOMMU = "bypasses-iommu"
     IOMMU_BYPASS_UNKNOWN = "iommu-bypass-unknown"
+    RESERVED_MEMORY = "reserved-memory"
     # what the host needs
     BOOT_DISPLAY = "boot-display"
     BOOT_DISPLAY_UNKNOWN = "boot-display-unknown"
@@ -114,6 +115,7 @@ class Reason(StrEnum):
     HOST_INPUT = "host-input"
     HOST_INPUT_UNKNOWN = "host-input-unknown"
     IS_PHYSICAL_FUNCTION = "is-physical-function"
+    IN_USE = "in-use"
     # USB devices
     USB_UNKNOWN = "usb-unknown"
     NOT_PLUGGED_IN = "not-plugged-in"
@@ -130,6 +132,7 @@ class Reason(StrEnum):
     NO_GUEST_DRIVER = "no-guest-driver"
     GUEST_FIRMWARE = "guest-firmware"
     NOT_IN_QEMU = "not-in-qemu"
+    IS_PROCESSOR_GRAPHICS = "is-processor-graphics"
     NO_RENDER_NODE = "no-render-node"
     RENDER_NODE_UNKNOWN = "render-node-unknown"
     NO_TPM_DEVICE = "no-tpm-device"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, reset, size, sriov, system, usb_device
+from clienthv.strategies import cautions, graphics_cards, reset, size, sriov, system, usb_device
 from clienthv.strategies.frame import Question
 
 
@@ -87,6 +87,7 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
         if (function := host.by_address.get(address)) is not None:
             yield from cautions.usb_with_gpu(host, function, decision.name)
     yield from cautions.acs_override(host, decision.name)
+    yield from graphics_cards.warnings(decision, question)
     yield from reset.warnings(decision.functions, host, decision.name)
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from clienthv.model.host import PciFunction
 from clienthv.model.plan import Kind, Reason, Strategy
-from clienthv.strategies import pci, screens
+from clienthv.strategies import graphics_cards, pci, screens
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
 
 _DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
@@ -53,6 +53,7 @@ def objections(option: Option, question: Question) -> Objections:
     match option.strategy:
         case Strategy.PASSTHROUGH | Strategy.VF:
             yield from pci.passthrough(option, question, Kind.GPU)
+            yield from graphics_cards.objections(option, question)
             if option.device is not None:
                 yield from _guest_driver(option, question.host.by_address[option.device], question)
         case Strategy.PARAVIRTUAL_3D:
