@@ -1,4 +1,4 @@
-"""The only module that changes settings of the host: files of SR-IOV in sysfs, link states, and trust.
+"""The only module that changes settings of the host: SR-IOV and mediated devices in sysfs, link states, and trust.
 
 Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
 trust are set by ``ip``, which knows the running PC alone.
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from clienthv import inspect, process
 from clienthv.errors import HostError
 from clienthv.model.change import Change, Setting, What, check
+from clienthv.model.mdev import NO_MDEV
 
 WITHIN = 20.0
 """Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
@@ -48,6 +49,8 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
 
     Raises HostError when ``ip`` is needed and missing.
     """
+    if setting.what is What.CREATE_MDEV:
+        return inspect.mdev_type_now(setting.device, setting.uuid, root)
     card = inspect.read_card(setting.device, root)
     if card is None or (setting.interface is not None and setting.interface not in card.interfaces):
         return None
@@ -89,7 +92,7 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         return Outcome(Fate.NOTHING_TO_UNDO, "")
     if now != change.after:
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
-    if setting.what in (What.CREATE_VFS, What.LINK_UP) and (users := _users(setting, root)):
+    if setting.what in (What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV) and (users := _users(setting, root)):
         return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
     _set(setting, change.before, root)
     back = Change(setting=setting, before=change.after, after=change.before)
@@ -108,6 +111,8 @@ def name_of(setting: Setting) -> str:
             return f"the link of {setting.interface} ({setting.device})"
         case What.VF_TRUST:
             return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
+        case What.CREATE_MDEV:
+            return f"the mediated device {setting.uuid} of {setting.device}"
 
 
 def _set(setting: Setting, value: str, root: str) -> None:
@@ -118,11 +123,26 @@ def _set(setting: Setting, value: str, root: str) -> None:
             process.set_vf_trust(setting.interface or "", setting.index or 0, on=value == "on")
         case What.CREATE_VFS | What.VF_AUTOPROBE:
             _write(setting, value, root)
+        case What.CREATE_MDEV:
+            _set_mdev(setting, value, root)
+
+
+def _set_mdev(setting: Setting, value: str, root: str) -> None:
+    """Remove a mediated device, and make one of this type (Documentation/driver-api/vfio-mediated-device.rst)."""
+    sys, uuid = f"{root.rstrip('/')}/sys", setting.uuid
+    if value_of(setting, root) not in (None, NO_MDEV):
+        _put(f"{sys}/bus/mdev/devices/{uuid}/remove", "1", setting)
+        _wait(lambda: value_of(setting, root) == NO_MDEV)
+    if value != NO_MDEV:
+        _put(f"{sys}/bus/pci/devices/{setting.device}/mdev_supported_types/{value}/create", uuid, setting)
 
 
 def _write(setting: Setting, value: str, root: str) -> None:
     """Write a card's file in sysfs in one piece, as its parser wants it (Documentation/filesystems/sysfs.rst)."""
-    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{setting.device}/{_FILES[setting.what]}"
+    _put(f"{root.rstrip('/')}/sys/bus/pci/devices/{setting.device}/{_FILES[setting.what]}", value, setting)
+
+
+def _put(path: str, value: str, setting: Setting) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -133,8 +153,10 @@ def _write(setting: Setting, value: str, root: str) -> None:
         msg = f"cannot write {value} to {path}: {e.strerror}"
         raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
     except OSError as e:
-        msg = f"{setting.device}: the kernel refused {value} for {_FILES[setting.what]}: {e.strerror}"
-        raise RefusedError(msg, hint="dmesg says more; the firmware setup may have a switch for SR-IOV") from e
+        msg = f"{setting.device}: the kernel refused {value} for {path.rpartition('/')[2]}: {e.strerror}"
+        sriov = setting.what is not What.CREATE_MDEV
+        hint = "dmesg says more" + ("; the firmware setup may have a switch for SR-IOV" if sriov else "")
+        raise RefusedError(msg, hint=hint) from e
 
 
 def _shows(change: Change, root: str) -> bool:
@@ -151,8 +173,12 @@ def _users(setting: Setting, root: str) -> str:
 
     Functions that clienthv creates have no driver: one that has is in a guest, or somebody bound it. A guest that has
     just ended leaves its function with vfio-pci until libvirt gives it back, so that driver is waited for. What keeps a
-    link up are guests alone: functions with drivers of the host may have been there before.
+    link up are guests alone: functions with drivers of the host may have been there before. A mediated device that is
+    removed under its user keeps the one who removes it waiting.
     """
+    if setting.what is What.CREATE_MDEV:
+        _wait(lambda: not inspect.mdev_users(setting.uuid, root))
+        return ", ".join(f"{name} has it open" for name in inspect.mdev_users(setting.uuid, root))
 
     def drivers() -> dict[str, str]:
         card = inspect.read_card(setting.device, root)

@@ -71,6 +71,11 @@ def _nodes(tree: Tree, functions: Iterable[PciFunction]) -> Mapping[str, frozens
     return {node: frozenset(addresses) for node, addresses in found.items()}
 
 
+def read_programs(tree: Tree, node: str) -> tuple[str, ...]:
+    """The programs that have a device file open, as far as they can be seen."""
+    return tuple(sorted(_open(tree, {node: frozenset({node})})[0].get(node, ())))
+
+
 def _open(tree: Tree, kept_by: Mapping[str, frozenset[str]]) -> tuple[dict[str, set[str]], bool]:
     """The names of the programs that have each function open, and whether every process could be looked at.
 

@@ -14,6 +14,7 @@ from clienthv.inspect.files import Tree
 from clienthv.inspect.holders import with_holders
 from clienthv.inspect.iommu import read_reserved
 from clienthv.inspect.machine import RELEASE
+from clienthv.inspect.mdev import read_mdev_types, read_mdevs
 from clienthv.inspect.pciids import DEVICE_PROPERTY, VENDOR_PROPERTY, look_up
 from clienthv.inspect.places import addresses, is_address, is_on_usb, owner
 from clienthv.inspect.resources import read_framebuffers, read_label, read_mmio64_mib
@@ -21,7 +22,7 @@ from clienthv.inspect.sriov import read_sriov
 from clienthv.inspect.storage import Disks
 from clienthv.inspect.udev import Device, devices, is_told
 from clienthv.model.host import Connector, PciFunction
-from clienthv.model.particulars import Particulars
+from clienthv.model.particulars import Mdev, Particulars
 
 _ID: Final = re.compile(r"^0x([0-9a-fA-F]{4})\Z")
 _CLASS: Final = re.compile(r"^0x([0-9a-fA-F]{6})\Z")
@@ -40,6 +41,7 @@ class _Belongings:
     cards: dict[str, list[Device]] | None = None
     nodes: dict[str, list[Device]] = field(default_factory=dict)
     framebuffers: Mapping[str, str] | None = None
+    mdevs: Mapping[str, tuple[Mdev, ...]] = field(default_factory=dict)
 
 
 def read_functions(tree: Tree, disks: Disks) -> tuple[PciFunction, ...]:
@@ -93,6 +95,8 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
             mmio64_mib=read_mmio64_mib(tree, here),
             framebuffer=None if held is None else held.get(address, ""),
             firmware_label=read_label(tree, here),
+            mdev_types=read_mdev_types(tree, here) if (class_code or "").startswith(_DISPLAY) else None,
+            mdevs=belongings.mdevs.get(address),
         ),
     )
 
@@ -112,7 +116,7 @@ def _access_platform(tree: Tree, here: str) -> bool | None:
 
 
 def _belongings(tree: Tree, disks: Disks) -> _Belongings:
-    found = _Belongings(framebuffers=read_framebuffers(tree))
+    found = _Belongings(framebuffers=read_framebuffers(tree), mdevs=read_mdevs(tree))
     if is_told(tree, "net"):
         found.interfaces = _by_owner((d.path, d.name) for d in devices(tree, "net"))
     if is_told(tree, "block"):

@@ -22,6 +22,7 @@ from clienthv.lifecycle.returning import Site
 from clienthv.lifecycle.undisturbed import undisturbed
 from clienthv.model.change import Change, Setting, What, check
 from clienthv.model.host import Host
+from clienthv.model.mdev import uuid_of
 from clienthv.model.plan import HostChange, Kind, Plan, VirtualFunction
 
 _OWN = frozenset(what.value for what in What)
@@ -36,11 +37,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 @contextmanager
 def journal_for(plan: Plan, site: Site, say: live.Say) -> Iterator[Journal | None]:
-    """The journal, held until the VM runs, where a plan rests on a network card's virtual function; None elsewhere.
+    """The journal, held until the VM runs, where a plan rests on what ``up`` makes or shares; None elsewhere.
 
     Held so long, no other clienthv can take the function or undo what it needs in between.
     """
-    if _of(plan) is None:
+    if _of(plan) is None and not any(c.action == What.CREATE_MDEV for c in plan.host_changes):
         yield None
         return
     with journal.held(returning.where(site.root), say) as held:
@@ -61,7 +62,7 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
         if of is None or not of.created:
             break
         try:
-            _make(ready.plan, site, held, but=What.VF_TRUST)
+            _make(ready.plan, site, held, but=(What.VF_TRUST, What.CREATE_MDEV))
         except RefusedError as e:
             refused[of.physfn] = e.message
             _give_up(site, held, e.message, say)
@@ -92,16 +93,18 @@ def _of(plan: Plan) -> VirtualFunction | None:
     return plan.of(Kind.NIC).virtual_function
 
 
-def _make(plan: Plan, site: Site, held: Journal, but: What | None = None) -> None:
+def _make(plan: Plan, site: Site, held: Journal, but: tuple[What, ...] = ()) -> None:
     """Make the changes of a plan that are clienthv's own, in its order."""
     for change in plan.host_changes:
-        if change.action in _OWN and change.action != but:
+        if change.action in _OWN and change.action not in but:
             _make_one(change, site, held)
 
 
 def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     """Write a change down, then make it. One that is there already is nobody's."""
-    setting = Setting(what=What(wanted.action), device=wanted.device, interface=wanted.interface, index=wanted.index)
+    what = What(wanted.action)
+    mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
+    setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
     before = hostchanges.value_of(setting, site.root)
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"

@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.model.host import Address
+from clienthv.model.mdev import is_type_or_none, is_uuid
 
 # Shorter than IFNAMSIZ (kernel, net/core/dev.c, dev_valid_name). Narrower than the kernel's rule: nothing that a
 # command line or a path could take for something else.
@@ -25,12 +26,13 @@ _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
 
 @unique
 class What(StrEnum):
-    """A setting of a network card's physical function. The order is the one they are made in."""
+    """A setting of a network card's physical function, or of a GPU that is shared. They are made in this order."""
 
     LINK_UP = "link-up"
     VF_AUTOPROBE = "vf-autoprobe"
     CREATE_VFS = "create-vfs"
     VF_TRUST = "vf-trust"
+    CREATE_MDEV = "create-mdev"
 
 
 def _is_number(text: str) -> bool:
@@ -42,19 +44,27 @@ _VALUES: Final[dict[What, Callable[[str], bool]]] = {
     What.VF_AUTOPROBE: frozenset({"0", "1"}).__contains__,
     What.CREATE_VFS: _is_number,
     What.VF_TRUST: frozenset({"on", "off"}).__contains__,
+    What.CREATE_MDEV: is_type_or_none,
 }
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One setting: of which physical function; ``interface`` is its network interface, ``index`` a VF's number.
 
-    The link state and the trust need the interface, the trust the index too; the other two are files in sysfs.
+    The link state and the trust need the interface, the trust the index too; a mediated device its UUID as ``mdev``.
+    The others are files in sysfs.
     """
 
     what: What
     device: Address
     interface: str | None = None
     index: Annotated[int, Meta(ge=0, le=_LAST_VF)] | None = None
+    mdev: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def uuid(self) -> str:
+        """The UUID of a mediated device; "" where the setting is of another kind."""
+        return "" if self.mdev is msgspec.UNSET else self.mdev
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -81,6 +91,9 @@ def check(change: Change) -> Change:
         raise ValueError(msg)
     if (setting.what is What.VF_TRUST) is not (setting.index is not None):
         msg = f"{setting.what} with index {setting.index}"
+        raise ValueError(msg)
+    if (setting.what is What.CREATE_MDEV) is not is_uuid(setting.uuid) or (setting.uuid and not is_uuid(setting.uuid)):
+        msg = f"{setting.what} with the mediated device {setting.uuid!r}"
         raise ValueError(msg)
     for value in (change.before, change.after):
         if not _VALUES[setting.what](value):

@@ -21,7 +21,8 @@ MdevTypeId = Annotated[str, Meta(pattern=MDEV_TYPE_PATTERN)]
 class MdevType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A kind of mediated device that a function can be shared as, and how many more there can be.
 
-    Source: kernel, Documentation/driver-api/vfio-mediated-device.rst.
+    ``writable`` is whether the user who read this may make one. Source: kernel,
+    Documentation/driver-api/vfio-mediated-device.rst.
     """
 
     id: MdevTypeId
@@ -29,6 +30,14 @@ class MdevType(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     description: Annotated[str, Meta(max_length=500)] | None = None
     available: Count | None = None
     api: Annotated[str, Meta(max_length=40)] | None = None
+    writable: bool | None = None
+
+
+class Mdev(msgspec.Struct, frozen=True, kw_only=True):
+    """A mediated device that there is. An anonymised document has no UUID of it."""
+
+    uuid: Annotated[str, Meta(max_length=40)]
+    type: MdevTypeId
 
 
 class Particulars(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -37,7 +46,8 @@ class Particulars(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     ``reserved_memory`` are the ranges that firmware wants mapped one to one for the function's IOMMU group,
     ``mmio64_mib`` is the size of its 64-bit BARs together, ``framebuffer`` who holds memory of it for the screen that
     firmware left ("": nobody), ``holders`` the programs that have it open (of GPUs and sound cards),
-    ``firmware_label`` what firmware calls it, ``mdev_types`` what it can be shared as.
+    ``firmware_label`` what firmware calls it, ``mdev_types`` what it can be shared as, ``mdevs`` the mediated
+    devices that there are of it.
     """
 
     reserved_memory: tuple[MemoryRange, ...] | None = None
@@ -46,6 +56,7 @@ class Particulars(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     holders: tuple[ProgramName, ...] | None = None
     firmware_label: FirmwareLabel | None = None
     mdev_types: tuple[MdevType, ...] | None = None
+    mdevs: tuple[Mdev, ...] | None = None
 
 
 NOTHING: Final = Particulars()

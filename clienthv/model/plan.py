@@ -37,6 +37,7 @@ class Strategy(StrEnum):
 
     PASSTHROUGH = "passthrough"
     VF = "vf"
+    MDEV = "mdev"
     PARAVIRTUAL_3D = "paravirtual-3d"
     PARAVIRTUAL = "paravirtual"
     EMULATED = "emulated"
@@ -55,7 +56,7 @@ _S = Strategy
 STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.CPU: (_S.HARDWARE_VIRTUALIZATION, _S.BINARY_TRANSLATION),
     Kind.FIRMWARE: (_S.UEFI_SECURE_BOOT, _S.UEFI, _S.BIOS),
-    Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.MDEV, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.NIC: (_S.VF, _S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.DISK: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
@@ -128,6 +129,10 @@ class Reason(StrEnum):
     NO_VF_CREATED = "no-vf-created"
     VF_ADDRESS_UNKNOWN = "vf-address-unknown"
     NO_PF_INTERFACE = "no-pf-interface"
+    # mediated devices
+    NO_MDEV_TYPE = "no-mdev-type"
+    MDEV_USED_UP = "mdev-used-up"
+    MDEV_UNKNOWN = "mdev-unknown"
     # what the guest and QEMU can do
     NO_GUEST_DRIVER = "no-guest-driver"
     GUEST_FIRMWARE = "guest-firmware"

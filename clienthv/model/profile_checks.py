@@ -24,6 +24,9 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if device.trust and kind is not Kind.NIC:
             msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
             raise ProfileError(msg, hint="remove the key")
+        if device.mdev_type is not None and kind is not Kind.GPU:
+            msg = f"{source.origin}: devices.{kind}.mdev_type: only the gpu can be a mediated device"
+            raise ProfileError(msg, hint="put the key into the table [devices.gpu]")
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")

@@ -9,6 +9,7 @@ from msgspec import Meta
 
 from clienthv.model import values
 from clienthv.model.host import RoleName
+from clienthv.model.particulars import MdevTypeId
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
 from clienthv.model.usb import USB_NAME_PATTERN
@@ -63,6 +64,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
+    ``mdev_type``, for the GPU alone, is the type of mediated device to take; without it the largest that there is.
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
 
@@ -74,6 +76,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     model: CpuModel | None = None
     devices: UsbNames = ()
     trust: bool = False
+    mdev_type: MdevTypeId | None = None
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -10,12 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from clienthv.model.host import Host
-from clienthv.model.plan import HOST_DEVICES, Decision, Kind
+from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Strategy
 from clienthv.strategies.frame import Option
 
 
 def claims(choice: Option | Decision, kind: Kind, host: Host) -> Mapping[str, bool]:
     """The keys that an option or decision claims, each with whether it is claimed for one VM alone."""
+    if choice.strategy is Strategy.MDEV and choice.device is not None:
+        # One VM has an instance of a type; the card itself cannot go to another meanwhile.
+        return {f"{choice.model} of {choice.device}": True, f"virtual functions of {choice.device}": False}
     if choice.strategy not in HOST_DEVICES:
         return {}
     if kind is Kind.TPM:

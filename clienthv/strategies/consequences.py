@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, graphics_cards, reset, size, sriov, system, usb_device
+from clienthv.strategies import cautions, graphics_cards, mdev, reset, size, sriov, system, usb_device
 from clienthv.strategies.frame import Question
 
 
@@ -16,6 +16,7 @@ def host_changes(decisions: tuple[Decision, ...], question: Question) -> Iterato
     host = question.host
     for decision in decisions:
         yield from sriov.changes(decision, host, question.profile)
+        yield from mdev.changes(decision)
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
     for address in addresses:
         driver = host.by_address[address].driver if address in host.by_address else ""

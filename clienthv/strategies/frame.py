@@ -21,6 +21,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     decisions: Mapping[Kind, Decision] = MappingProxyType({})
     strangers: Mapping[str, str] = MappingProxyType({})
+    mdev: str | None = None
+    """The UUID that its mediated device has, whether or not there is one."""
 
 
 class Question(msgspec.Struct, frozen=True, dict=True):

@@ -6,7 +6,7 @@ from typing import Final
 
 from clienthv.model.host import PciFunction
 from clienthv.model.plan import Kind, Reason, Strategy
-from clienthv.strategies import graphics_cards, pci, screens
+from clienthv.strategies import graphics_cards, mdev, pci, screens
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
 
 _DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
@@ -26,6 +26,8 @@ def options(strategy: Strategy, question: Question) -> Options:
                 if function.physfn is not None:
                     why = f"a virtual function of {function.physfn}: near native, the host keeps its GPU"
                     yield pci.option(strategy, function, (function.address,), why)
+        case Strategy.MDEV:
+            yield from mdev.options(question)
         case Strategy.PARAVIRTUAL_3D:
             node = next((f for f in screens.gpus_of(host) if f.render_node), None)
             yield Option(
@@ -54,6 +56,10 @@ def objections(option: Option, question: Question) -> Objections:
         case Strategy.PASSTHROUGH | Strategy.VF:
             yield from pci.passthrough(option, question, Kind.GPU)
             yield from graphics_cards.objections(option, question)
+            if option.device is not None:
+                yield from _guest_driver(option, question.host.by_address[option.device], question)
+        case Strategy.MDEV:
+            yield from mdev.objections(option, question)
             if option.device is not None:
                 yield from _guest_driver(option, question.host.by_address[option.device], question)
         case Strategy.PARAVIRTUAL_3D:
