@@ -9,13 +9,23 @@ import msgspec
 
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
-from clienthv.model.host import Host, Role
+from clienthv.model.host import Host, PciFunction, Role
 from clienthv.model.usb import UsbRole
 
 _AnyRole = TypeVar("_AnyRole", Role, UsbRole)
 SCRUBBED: Final = "<scrubbed>"
 ANY_MOUNT: Final = "a mounted filesystem"
 NAME: Final = "this PC"
+ANY_PROGRAM: Final = "a program"
+
+# As the kernel cuts them, after 15 characters.
+_DESKTOP: Final = frozenset(
+    {
+        "Xorg", "Xwayland", "gnome-shell", "kwin_wayland", "kwin_x11", "plasmashell", "sway", "Hyprland", "weston",
+        "mutter-x11-fram", "sddm", "sddm-greeter", "gdm", "lightdm", "lightdm-gtk-gre", "cosmic-comp", "labwc",
+        "systemd-logind", "plymouthd", "nvidia-persiste", "pipewire", "wireplumber", "pulseaudio",
+    }
+)  # fmt: skip
 
 SYSTEM_MOUNTS: Final = frozenset(
     {
@@ -59,7 +69,8 @@ def anonymise(host: Host) -> Host:
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb)
+    pci = tuple(map(_without_programs, cleaned.pci))
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb)
 
 
 def scrub_cmdline(parameters: tuple[str, ...]) -> tuple[str, ...]:
@@ -101,6 +112,16 @@ def _without_mount(evidence: str) -> str:
     if match is None or match.group(2) in SYSTEM_MOUNTS:
         return evidence
     return f"{match.group(1)}{ANY_MOUNT}{match.group(3)}"
+
+
+def _without_programs(function: PciFunction) -> PciFunction:
+    """What somebody runs is theirs: of the programs that have a device open the desktop's own keep their names."""
+    holders = function.known.holders
+    if not holders:
+        return function
+    kept = tuple(dict.fromkeys(name if name in _DESKTOP else ANY_PROGRAM for name in holders))
+    known = msgspec.structs.replace(function.known, holders=kept)
+    return msgspec.structs.replace(function, particulars=known)
 
 
 def _scrubbed(value: Any) -> Any:

@@ -116,4 +116,4 @@ def _target(link: str) -> str:
 
 def _name(comm: str | None) -> str:
     """A program's name; the kernel keeps 15 bytes of it (Documentation/filesystems/proc.rst, comm)."""
-    return comm[:64] if comm and comm.isprintable() else "a program"
+    return comm[:64] if comm and comm.isprintable() else "?"

@@ -58,11 +58,13 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
     refused: dict[str, str] = {}
     while True:
         ready = _look(site, wish, refused)
+        if not _shared(ready.plan, site, held, refused, say):
+            continue
         of = _of(ready.plan)
         if of is None or not of.created:
             break
         try:
-            _make(ready.plan, site, held, but=(What.VF_TRUST, What.CREATE_MDEV))
+            _make(ready.plan, site, held, but=What.VF_TRUST)
         except RefusedError as e:
             refused[of.physfn] = e.message
             _give_up(site, held, e.message, say)
@@ -84,6 +86,19 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
     return ready
 
 
+def _shared(plan: Plan, site: Site, held: Journal, refused: dict[str, str], say: live.Say) -> bool:
+    """Make the mediated device that a plan rests on. When the kernel refuses, it is noted, and False the answer."""
+    for change in plan.host_changes:
+        if change.action == What.CREATE_MDEV:
+            try:
+                _make_one(change, site, held)
+            except RefusedError as e:
+                refused[change.device] = e.message
+                _give_up(site, held, e.message, say)
+                return False
+    return True
+
+
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
     host = live.read_host(site.connection, site.root)
     return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, guest=wish.guest))
@@ -93,10 +108,10 @@ def _of(plan: Plan) -> VirtualFunction | None:
     return plan.of(Kind.NIC).virtual_function
 
 
-def _make(plan: Plan, site: Site, held: Journal, but: tuple[What, ...] = ()) -> None:
+def _make(plan: Plan, site: Site, held: Journal, but: What | None = None) -> None:
     """Make the changes of a plan that are clienthv's own, in its order."""
     for change in plan.host_changes:
-        if change.action in _OWN and change.action not in but:
+        if change.action in _OWN and change.action != but:
             _make_one(change, site, held)
 
 

@@ -64,6 +64,9 @@ def objections(option: Option, question: Question) -> Objections:
         yield reject(
             option, Reason.NOT_IN_QEMU, f"{kind.id} is a device for {kind.api}, and a PC's guest has {_API} alone"
         )
+    if option.device in question.refused:
+        yield reject(option, Reason.MDEV_USED_UP, question.refused[option.device], "dmesg says why the kernel refused")
+        return
     if any(m.uuid == question.kept.mdev and m.type == kind.id for m in gpu.known.mdevs or ()):
         return  # made for this VM at an earlier start
     if kind.available is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clienthv.inspect import read
+from clienthv.inspect import anonymise, read
 from clienthv.inspect.files import Tree
 from clienthv.inspect.resources import read_framebuffers, read_mmio64_mib
 from clienthv.model.particulars import Particulars
@@ -51,6 +51,14 @@ def test_programs_that_have_a_node_of_the_card_open_are_named_once(root: str) ->
     program(root, 13, "bash", "/dev/dri/card0", "socket:[1]")
     assert found(root).holders == ("Xorg", "firefox")
     assert found(root, "0000:00:1f.3").holders == ()
+
+
+def test_an_anonymised_document_tells_the_desktops_programs_and_no_others(root: str) -> None:
+    for number, name in enumerate(("Xorg", "secret-game", "other-game"), 10):
+        program(root, number, name, "/dev/dri/card1")
+    host = anonymise(read(root))
+    assert host.by_address["0000:01:00.0"].known.holders == ("Xorg", "a program")
+    assert anonymise(host) == host
 
 
 def test_a_stream_is_a_use_and_the_mixer_is_none(root: str) -> None:

@@ -432,6 +432,15 @@ def test_a_second_vm_gets_the_next_type(shared: SharedGpu) -> None:
     assert shared.there() == sorted([UUID, uuid_of("other")])
 
 
+def test_a_card_that_refuses_leaves_the_next_strategy_and_no_trace(shared: SharedGpu) -> None:
+    shared.refusal = OSError(5, "Input/output error")
+    decision = started(shared).of(Kind.GPU)
+    assert decision.strategy is Strategy.EMULATED
+    assert Reason.MDEV_USED_UP in {r.reason for r in decision.rejected}
+    assert "Input/output error" in decision.rejected[0].detail
+    assert journal.read(returning.where(shared.root)) == ()
+
+
 def test_a_card_that_is_required_to_be_shared_and_cannot_be_is_no_plan() -> None:
     with pytest.raises(PlanError, match="no-mdev-type"):
         planned(gpu(), more='require = ["mdev"]')
