@@ -12,10 +12,11 @@ import pytest
 from lxml import etree
 from msgspec.structs import replace
 
-from clienthv import hostchanges, journal, planner
+from clienthv import hostchanges, joint, journal, planner
 from clienthv.errors import HostError, PlanError, ProfileError
 from clienthv.hostchanges import Fate, RefusedError
 from clienthv.inspect import anonymise, read
+from clienthv.joint import Wish
 from clienthv.lifecycle import keeping, preparing, returning
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
@@ -28,6 +29,7 @@ from clienthv.model.plan import Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.vm import Vm
 from clienthv.render import render
+from clienthv.report import plans as report
 from clienthv.strategies import Kept
 from clienthv.strategies.claims import claims
 
@@ -177,6 +179,17 @@ def test_an_instance_is_for_one_vm_and_keeps_the_card_from_others() -> None:
     host = pc(gpu(SMALL))
     mine = claims(decided(gpu(SMALL)), Kind.GPU, host)
     assert mine == {f"{SMALL.id} of {ADDRESS}": True, f"virtual functions of {ADDRESS}": False}
+
+
+def test_of_two_vms_one_gets_the_larger_share_and_is_named_to_the_other() -> None:
+    plans = joint.plan(pc(gpu(SMALL, LARGE)), [Wish("a", profile()), Wish("b", profile())])
+    first, second = (member.plan.of(Kind.GPU) for member in plans.vms if member.plan is not None)
+    assert (first.model, second.model) == (LARGE.id, SMALL.id)
+    (given_away,) = [r for r in second.rejected if r.reason is Reason.GIVEN_TO_OTHER_VM]
+    assert "VM a" in given_away.detail
+    text = "\n".join(report.together(plans))
+    assert f"{ADDRESS} " in text
+    assert "goes to a as gpu0" in text
 
 
 # --- the domain
