@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec.structs import replace
 
-from clienthv import planner
+from clienthv import planner, profiles
+from clienthv.model import host as host_model
 from clienthv.model.host import Host, Iommu, Kvm, PciFunction, RoleName
 from clienthv.model.particulars import Particulars
 from clienthv.model.plan import Decision, Kind, Plan, Reason, Strategy
@@ -151,3 +153,28 @@ def test_an_intel_card_in_a_slot_is_a_card_like_others() -> None:
 def test_a_vm_that_had_the_processors_graphics_keeps_them() -> None:
     had = gpu(IGPU, more='select = ["0000:00:02.0"]')
     assert gpu(IGPU, kept=Kept(decisions={Kind.GPU: had})).device == IGPU.address
+
+
+# --- on every recorded PC
+
+HOSTS = sorted((Path(__file__).resolve().parent.parent / "hosts").glob("*.json"))
+
+
+def moved(path: Path, **known: Any) -> set[str]:
+    """What the most daring profile takes of a recorded PC, as if this were known of all its functions."""
+    recorded = host_model.decode(path.read_bytes(), path.name)
+    functions = tuple(but(f, **known) for f in recorded.pci)
+    host = replace(recorded, pci=functions, roles_read=tuple(RoleName), iommu=replace(recorded.iommu, enabled=True))
+    made = planner.plan(host, profiles.load("performance")[0])
+    there = [f for d in made.decisions for a in d.functions if (f := host.by_address.get(a)) is not None]
+    return {f.address for f in there if f.driver not in {"vfio-pci", "pci-stub"}}
+
+
+@pytest.mark.parametrize("path", HOSTS, ids=lambda p: p.stem)
+def test_nothing_that_programs_have_open_or_firmware_wants_for_itself_is_taken(path: Path) -> None:
+    assert moved(path, holders=("Xorg",)) == set()
+    assert moved(path, reserved_memory=("0x1000-0x1fff",)) == set(), "but virtual functions that are still to be made"
+
+
+def test_without_such_uses_something_is_taken_of_recorded_pcs() -> None:
+    assert any(moved(path, holders=(), reserved_memory=()) for path in HOSTS)
