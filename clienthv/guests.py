@@ -16,7 +16,7 @@ _MIB: Final = 1 << 20
 _PCI: Final = "http://pcisig.com/pci/"
 _VIRTIO: Final[dict[str, VirtioDevice]] = {
     "1af4/1000": "net", "1af4/1001": "block", "1af4/1041": "net", "1af4/1042": "block", "1af4/1050": "gpu",
-    "1af4/1052": "input", "1af4/1059": "sound",
+    "1af4/1004": "scsi", "1af4/1048": "scsi", "1af4/1052": "input", "1af4/1059": "sound",
 }  # fmt: skip
 _XHCI: Final = frozenset({"1033/0194", "1b36/0004"})
 

@@ -1,4 +1,4 @@
-"""The only module that changes settings of the host: SR-IOV and mediated devices in sysfs, link states, and trust.
+"""The only module that changes settings of the host: SR-IOV, mediated devices, link states, trust, NVMe resources.
 
 Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
 trust are set by ``ip``, which knows the running PC alone.
@@ -66,6 +66,20 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
         case What.VF_TRUST:
             trust = process.vf_trust(setting.interface or "", setting.index or 0)
             return None if trust is None else "on" if trust else "off"
+        case What.NVME_FLEXIBLE | What.NVME_ONLINE:
+            return _nvme(setting, card)
+
+
+def _nvme(setting: Setting, card: inspect.Card) -> str | None:
+    """What an NVMe primary controller says of itself or of a secondary one; None when it does not."""
+    try:
+        if setting.what is What.NVME_FLEXIBLE:
+            primary = process.nvme_primary(card.nvme or "")
+            return f"{primary.queues}/{primary.interrupts}"
+        secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
+    except HostError:
+        return None
+    return None if secondary is None else "on" if secondary.online else "off"
 
 
 def make(change: Change, root: str = "/") -> None:
@@ -109,6 +123,10 @@ def name_of(setting: Setting) -> str:
             return f"sriov_drivers_autoprobe of {setting.device}"
         case What.LINK_UP:
             return f"the link of {setting.interface} ({setting.device})"
+        case What.NVME_FLEXIBLE:
+            return f"the flexible resources (queues/interrupts) of the primary controller of {setting.device}"
+        case What.NVME_ONLINE:
+            return f"the secondary controller of virtual function {setting.index} of {setting.device}"
         case What.VF_TRUST:
             return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
         case What.CREATE_MDEV:
@@ -123,26 +141,46 @@ def _set(setting: Setting, value: str, root: str) -> None:
             process.set_vf_trust(setting.interface or "", setting.index or 0, on=value == "on")
         case What.CREATE_VFS | What.VF_AUTOPROBE:
             _write(setting, value, root)
+        case What.NVME_FLEXIBLE | What.NVME_ONLINE:
+            try:
+                _set_nvme(setting, value, root)
+            except HostError as e:
+                raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
         case What.CREATE_MDEV:
             _set_mdev(setting, value, root)
 
 
+def _set_nvme(setting: Setting, value: str, root: str) -> None:
+    """Flexible resources, which only a reset of the function makes true; or one secondary controller's state."""
+    card = inspect.read_card(setting.device, root)
+    node = (card.nvme if card is not None else None) or ""
+    if setting.what is What.NVME_FLEXIBLE:
+        queues, interrupts = map(int, value.split("/"))
+        process.set_nvme_primary(node, queues, interrupts)
+        _put(setting.device, "reset", "1", root)
+    elif value == "off":
+        process.set_nvme_offline(node, setting.index or 0)
+    else:
+        process.set_nvme_online(node, setting.index or 0, (card.sriov.numvfs if card is not None else None) or 1)
+
+
 def _set_mdev(setting: Setting, value: str, root: str) -> None:
     """Remove a mediated device, and make one of this type (Documentation/driver-api/vfio-mediated-device.rst)."""
-    sys, uuid = f"{root.rstrip('/')}/sys", setting.uuid
+    uuid = setting.uuid
     if value_of(setting, root) not in (None, NO_MDEV):
-        _put(f"{sys}/bus/mdev/devices/{uuid}/remove", "1", setting)
+        _put(setting.device, f"{uuid}/remove", "1", root)
         _wait(lambda: value_of(setting, root) == NO_MDEV)
     if value != NO_MDEV:
-        _put(f"{sys}/bus/pci/devices/{setting.device}/mdev_supported_types/{value}/create", uuid, setting)
+        _put(setting.device, f"mdev_supported_types/{value}/create", uuid, root)
 
 
 def _write(setting: Setting, value: str, root: str) -> None:
+    _put(setting.device, _FILES[setting.what], value, root)
+
+
+def _put(device: str, file: str, value: str, root: str) -> None:
     """Write a card's file in sysfs in one piece, as its parser wants it (Documentation/filesystems/sysfs.rst)."""
-    _put(f"{root.rstrip('/')}/sys/bus/pci/devices/{setting.device}/{_FILES[setting.what]}", value, setting)
-
-
-def _put(path: str, value: str, setting: Setting) -> None:
+    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{device}/{file}"
     try:
         handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -153,10 +191,9 @@ def _put(path: str, value: str, setting: Setting) -> None:
         msg = f"cannot write {value} to {path}: {e.strerror}"
         raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
     except OSError as e:
-        msg = f"{setting.device}: the kernel refused {value} for {path.rpartition('/')[2]}: {e.strerror}"
-        sriov = setting.what is not What.CREATE_MDEV
-        hint = "dmesg says more" + ("; the firmware setup may have a switch for SR-IOV" if sriov else "")
-        raise RefusedError(msg, hint=hint) from e
+        msg = f"{device}: the kernel refused {value} for {file}: {e.strerror}"
+        firmware = "; the firmware setup may have a switch for SR-IOV" if file.startswith("sriov") else ""
+        raise RefusedError(msg, hint=f"dmesg says more{firmware}") from e
 
 
 def _shows(change: Change, root: str) -> bool:

@@ -28,7 +28,20 @@ from clienthv.model.plan import (
 )
 from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbName
-from clienthv.strategies import RULES, Kept, Option, Question, consequences, pci, selecting, size, system, usb_device
+from clienthv.strategies import (
+    RULES,
+    Kept,
+    Option,
+    Question,
+    consequences,
+    extras,
+    others,
+    pci,
+    selecting,
+    size,
+    system,
+    usb_device,
+)
 from clienthv.strategies.claims import claims
 from clienthv.strategies.frame import reject
 
@@ -48,9 +61,11 @@ def plan(
     what other VMs of a joint plan leave, ``guest`` what is known of the operating system. Raises HostError when the
     host is too small for the profile, PlanError when a ladder has no rung left.
     """
-    profile = selecting.resolved(profile, host)
+    exact, profile = selecting.exact(profile, host), selecting.resolved(profile, host)
     shared = shared or Shared()
-    question = Question(host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, known_guest=guest)
+    question = Question(
+        host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, exact=exact, known_guest=guest
+    )
     memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib
     vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
     judged = shared.judged or Judged()
@@ -60,6 +75,7 @@ def plan(
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
     later = replace(question, usb=settled[Kind.USB].strategy, moving=moving)
     settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
+    extra = extras.given(later, settled, vcpus, memory_mib)
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
     decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
     return Plan(
@@ -69,8 +85,9 @@ def plan(
         memory_mib=memory_mib,
         decisions=decisions,
         host_changes=(*consequences.host_changes(decisions, later), *consequences.usb_changes(decisions, host)),
-        warnings=tuple(consequences.warnings(decisions, later, vcpus, memory_mib)),
+        warnings=(*consequences.warnings(decisions, later, vcpus, memory_mib), *extra.warnings),
         board=system.board(later.guest),
+        extras=extra.extras,
     )
 
 
@@ -88,7 +105,7 @@ class Judged:
         """The ways to carry out a strategy."""
         key = kind, strategy, question.taken if strategy is Strategy.VF else frozenset[str]()
         if key not in self._options:
-            options = RULES[kind].options(strategy, question)
+            options = others.defined_last(RULES[kind].options(strategy, question), question.host)
             self._options[key] = _as_before(options, question.kept.decisions.get(kind))
         return self._options[key]
 

@@ -20,6 +20,7 @@ _COMMANDS = {
     "plan": "plans",
     "render": "plans",
     "profiles": "profiles",
+    "fleet": "fleet",
     "up": "vms",
     "down": "vms",
     "list": "vms",

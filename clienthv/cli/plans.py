@@ -8,40 +8,63 @@ from pathlib import Path
 import click
 
 from clienthv import api, profiles, sets
-from clienthv.cli.common import host_option, note, show, the_host
+from clienthv.cli.common import host_option, note, progress, show, the_host
+from clienthv.cli.text import visible
 from clienthv.errors import DiskError, PlanError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import plans as plans_model
 from clienthv.model import values
+from clienthv.model.plan import Plan
 
 
 @click.command("plan", epilog="Example: clienthv plan performance --explain")
-@click.argument("profile", nargs=-1, metavar="[PROFILE]...")
+@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...")
 @host_option
 @click.option("--set", "set_file", metavar="FILE", help="Plan the VMs of this TOML file, each with its priority.")
+@click.option("--new", is_flag=True, help="Plan the profile, even if there is a VM of that name.")
 @click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
 @click.pass_obj
 def plan_command(
-    connect: str | None, profile: tuple[str, ...], host_file: str | None, set_file: str | None, explain: bool,
-    as_json: bool,
+    connect: str | None, profile: tuple[str, ...], host_file: str | None, set_file: str | None, new: bool,
+    explain: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Show what every device of a VM would become, and why. Changes nothing.
 
     PROFILE is a profile's name or the path of a TOML file; without one, balanced is used. Several are planned
-    together, as VMs that run at the same time.
+    together, as VMs that run at the same time. With a VM's NAME, what up would do with that VM is shown: it keeps
+    the strategies that its guest knows while they are possible; and what moved since it last started is said.
     """
     if set_file is not None or len(profile) > 1:
         _plan_together(connect, profile, host_file, set_file, explain=explain, as_json=as_json)
         return
-    wanted = api.load_profile(profile[0] if profile else profiles.DEFAULT)
-    plan = api.plan(the_host(host_file, connect), wanted)
+    name = profile[0] if profile else profiles.DEFAULT
+    plan = None if new or not profile or host_file is not None else _of_a_vm(connect, name)
+    if plan is None:
+        plan = api.plan(the_host(host_file, connect), api.load_profile(name))
     if as_json:
         click.echo(plan_model.encode(plan), nl=False)
         return
     from clienthv.report import plans
 
     show(plans.lines(plan, explain=explain))
+
+
+def _of_a_vm(connect: str | None, name: str) -> Plan | None:
+    """The plan for a VM that is there, with a note of what that means; None where there is none of that name."""
+    if profiles.is_path(name):
+        return None
+    from clienthv.lifecycle import foreseeing
+
+    with progress("asking QEMU what it offers"):
+        foreseen = foreseeing.foresee(connect, name, note)
+    if foreseen is None:
+        return None
+    when = "at its next start: it runs now" if foreseen.running else "now"
+    note(f"VM {name} is there, and this is what up would do with it {when}; --new plans the profile {name} afresh")
+    for sentence in foreseen.changes:
+        note(visible(sentence))
+    return foreseen.plan
 
 
 def _plan_together(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 from lxml import etree
 
 from clienthv.errors import HostError
@@ -36,7 +37,19 @@ def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
         pci_backends=_values(root, "devices/hostdev/enum[@name='pciBackend']"),
         tpm_models=_values(root, "devices/tpm/enum[@name='model']"),
         tpm_backends=_values(root, "devices/tpm/enum[@name='backendModel']"),
+        hyperv=_hyperv(root),
     )
+
+
+def _hyperv(root: Any) -> tuple[str, ...] | msgspec.UnsetType:
+    """The enlightenments; libvirt tells them from 8.10 on, and unset is not "none"."""
+    told = root.find("features/hyperv")
+    if told is None:
+        return msgspec.UNSET
+    listed = _values(root, "features/hyperv/enum[@name='features']")
+    if told.get("supported") == "yes":
+        return listed or msgspec.UNSET
+    return ()
 
 
 def _values(root: Any, path: str) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.hypervisor.domain import Domain
-from clienthv.model.host import DomainCapabilities, Stack
+from clienthv.model.host import DomainCapabilities, GuestClaims, Stack
 
 SYSTEM: Final = "qemu:///system"
 SESSION: Final = "qemu:///session"
@@ -208,24 +208,23 @@ class Connection:
             offered = capabilities.parse(xml, machines)
         except ClienthvError as e:
             problem = e.message
-        root = self.choice.embedded_root
+        root, vms = self.choice.embedded_root, tuple(self._claims())
         return Stack(
             uri=f"{_EMBED}…" if root is not None else self.uri,
             privileged=privileged and not self.uri.startswith(SESSION),
             libvirt_version=libvirt_version,
             qemu_version=qemu_version,
             capabilities=offered,
-            guest_functions=tuple(sorted(self._guest_functions())),
+            guest_functions=tuple(sorted({a for vm in vms if vm.running for a in vm.functions})),
             problem=problem,
+            vms=vms,
         )
 
-    def _guest_functions(self) -> set[str]:
-        """The host's PCI functions that running VMs have; a VM that is gone in the meantime has none."""
-        found: set[str] = set()
+    def _claims(self) -> Iterator[GuestClaims]:
+        """What each VM has of the host or is defined with; a VM that is gone in the meantime has nothing."""
         for domain in self.domains():
             with contextlib.suppress(GuestError):
-                found.update(domain.pci_functions() if domain.is_active() else ())
-        return found
+                yield domain.claims()
 
 
 def _version(number: int) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from enum import StrEnum, unique
 from typing import Any
 
+import msgspec
 from lxml import etree
 
 from clienthv.hypervisor.binding import libvirt, translated
+from clienthv.model.host import GuestClaims
 from clienthv.model.values import PciAddress
 
 
@@ -85,6 +87,18 @@ class Domain:
         """The host's PCI functions that it has or is defined with, as hostdev or as a hostdev interface."""
         return host_functions(self.xml())
 
+    def claims(self) -> GuestClaims:
+        """What it has of the host while it runs, or is defined with."""
+        running = self.is_active()
+        made = claims_of(self.xml(), self.name, running=running)
+        if not running:
+            return made
+        with translated(f"read the memory of VM {self.name}"):
+            memory, resident = self.handle.info()[1], self.handle.memoryStats().get("rss")
+        return msgspec.structs.replace(
+            made, memory_mib=memory >> 10, resident_mib=resident >> 10 if resident is not None else None
+        )
+
     def note(self, namespace: str, element: str) -> None:
         """Write an element of our own into the definition's metadata."""
         virt = libvirt()
@@ -134,6 +148,26 @@ def host_functions(xml: str) -> tuple[str, ...]:
         *root.iterfind("devices/interface[@type='hostdev']/source/address"),
     ]
     return tuple(str(PciAddress(*(_number(a.get(part)) for part in _PARTS))) for a in sources)
+
+
+def claims_of(xml: str, name: str, *, running: bool) -> GuestClaims:
+    """What a domain's XML names of the host."""
+    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    return GuestClaims(
+        name=name,
+        running=running,
+        functions=host_functions(xml),
+        usb=tuple(map(_usb, root.iterfind("devices/hostdev[@type='usb']/source"))),
+        tpm=root.find("devices/tpm/backend[@type='passthrough']") is not None,
+    )
+
+
+def _usb(source: Any) -> str:
+    """A USB device as a domain names it: by ids, by bus and device number, or both."""
+    vendor, product, place = source.find("vendor"), source.find("product"), source.find("address")
+    ids = ":".join(f"{_number(e.get('id')):04x}" for e in (vendor, product) if e is not None)
+    numbers = [str(_number(place.get(key))) for key in ("bus", "device")] if place is not None else []
+    return " ".join([ids, *numbers])
 
 
 def _number(text: str | None) -> int:

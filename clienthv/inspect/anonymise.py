@@ -9,7 +9,7 @@ import msgspec
 
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
-from clienthv.model.host import Host, PciFunction, Role
+from clienthv.model.host import Host, PciFunction, Role, Stack
 from clienthv.model.usb import UsbRole
 
 _AnyRole = TypeVar("_AnyRole", Role, UsbRole)
@@ -69,8 +69,17 @@ def anonymise(host: Host) -> Host:
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
+    stack = cleaned.stack and _without_names(cleaned.stack)
     pci = tuple(map(_without_programs, cleaned.pci))
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb)
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack)
+
+
+def _without_names(stack: Stack) -> Stack:
+    """The VMs by number: people name them as they like."""
+    if not isinstance(stack.vms, tuple):
+        return stack
+    named = (msgspec.structs.replace(vm, name=f"vm{number}") for number, vm in enumerate(stack.vms, 1))
+    return msgspec.structs.replace(stack, vms=tuple(named))
 
 
 def scrub_cmdline(parameters: tuple[str, ...]) -> tuple[str, ...]:

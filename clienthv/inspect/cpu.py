@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Final, Literal
 
 from clienthv.inspect.files import Tree
-from clienthv.model.host import Cpu
+from clienthv.model.host import Core, Cpu
 
 CPUINFO: Final = "/proc/cpuinfo"
 TOPOLOGY: Final = "/sys/devices/system/cpu"
@@ -39,7 +39,33 @@ def read_cpu(tree: Tree) -> Cpu:
         nested_paging=_nested_paging(virtualization, flags, first.get("vmx flags", "").split()),
         hypervisor=None if flags is None else "hypervisor" in flags,
         flags=flags,
+        topology=_cores(tree),
     )
+
+
+def _cores(tree: Tree) -> tuple[Core, ...] | None:
+    """The cores with their threads (Documentation/admin-guide/cputopology.rst; ABI, sysfs-devices-system-cpu)."""
+    cores: dict[tuple[int, ...], Core] = {}
+    for name in tree.names(TOPOLOGY) or ():
+        if not re.fullmatch(r"cpu[0-9]{1,5}", name):
+            continue
+        here = f"{TOPOLOGY}/{name}"
+        threads = _listed(tree.attribute(f"{here}/topology/thread_siblings_list"))
+        if threads:  # a processor that is offline has no topology
+            nodes = [int(n[4:]) for n in tree.names(here) or () if re.fullmatch(r"node[0-9]{1,4}", n)]
+            cores[threads] = Core(threads=threads, numa_node=nodes[0] if nodes else None)
+    return tuple(cores[threads] for threads in sorted(cores)) or None
+
+
+def _listed(text: str | None) -> tuple[int, ...]:
+    """A list of processors such as 0-1,8 (Documentation/admin-guide/cputopology.rst, cpulist)."""
+    found: list[int] = []
+    for part in (text or "").split(","):
+        match = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", part.strip())
+        if match is None:
+            return ()
+        found.extend(range(int(match[1]), int(match[2] or match[1]) + 1))
+    return tuple(sorted(found))
 
 
 def hardware_virtualization(flags: Iterable[str] | None) -> Literal["vmx", "svm", "none"] | None:

@@ -12,7 +12,8 @@ from clienthv.inspect.cpu import CPUINFO, read_cpu
 from clienthv.inspect.files import Tree
 from clienthv.inspect.iommu import INTERRUPTS, TABLES, read_iommu
 from clienthv.inspect.kvm import DEVICE, read_kvm
-from clienthv.inspect.machine import MEMINFO, read_hostname, read_kernel, read_machine, read_memory, read_tpm
+from clienthv.inspect.machine import read_hostname, read_kernel, read_machine, read_tpm
+from clienthv.inspect.memory import MEMINFO, read_memory
 from clienthv.inspect.pci import read_functions
 from clienthv.inspect.roles import read_roles
 from clienthv.inspect.storage import Disks

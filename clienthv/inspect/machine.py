@@ -1,17 +1,15 @@
-"""The PC around the devices: DMI names, kernel, memory and TPM."""
+"""The PC around the devices: DMI names, kernel and TPM."""
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from clienthv.inspect.files import Tree
-from clienthv.model.host import Kernel, Machine, Memory
+from clienthv.model.host import Kernel, Machine
 
 DMI: Final = "/sys/class/dmi/id"
 RELEASE: Final = "/proc/sys/kernel/osrelease"
 HOSTNAME: Final = "/proc/sys/kernel/hostname"
-MEMINFO: Final = "/proc/meminfo"
 TPMS: Final = ("/dev/tpmrm0", "/dev/tpm0")
 
 # SMBIOS specification 3.x, table 17, "System Enclosure or Chassis Types".
@@ -45,12 +43,6 @@ def read_kernel(tree: Tree, cmdline: tuple[str, ...] | None) -> Kernel:
     return Kernel(release=tree.attribute(RELEASE) or None, cmdline=cmdline)
 
 
-def read_memory(tree: Tree) -> Memory:
-    """Memory in MiB, rounded down. /proc/meminfo's "kB" are KiB (Documentation/filesystems/proc.rst)."""
-    text = tree.text(MEMINFO) or ""
-    return Memory(total_mib=_mib(text, "MemTotal"), available_mib=_mib(text, "MemAvailable"))
-
-
 def read_tpm(tree: Tree) -> bool | None:
     """Whether there is a TPM device: with the kernel's resource manager (2.0) or without."""
     if not tree.exists("/dev"):
@@ -73,8 +65,3 @@ def _chassis(number: int | None) -> str | None:
         return None
     named = {"desktop": _DESKTOP, "laptop": _LAPTOP, "server": _SERVER}
     return next((name for name, numbers in named.items() if number in numbers), None)
-
-
-def _mib(text: str, key: str) -> int | None:
-    match = re.search(rf"^{key}:\s+([0-9]{{1,15}}) kB\s*$", text, re.MULTILINE)
-    return int(match.group(1)) // 1024 if match else None

@@ -13,15 +13,20 @@ from clienthv.model.host import SrIov
 NET: Final = "/sys/class/net"
 BOOT_ID: Final = "/proc/sys/kernel/random/boot_id"
 _IFF_UP: Final = 0x1  # include/uapi/linux/if.h
+_NVME: Final = re.compile(r"nvme[0-9]{1,4}\Z")
 _UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
 
 
 class Card(NamedTuple):
-    """A physical function as it is now: its network interfaces, and the drivers bound to its virtual functions."""
+    """A physical function as it is now: its network interfaces, and the drivers bound to its virtual functions.
+
+    ``nvme`` is the name of its NVMe controller, such as nvme0; None where it is none.
+    """
 
     sriov: SrIov
     interfaces: tuple[str, ...]
     drivers: dict[str, str]
+    nvme: str | None = None
 
 
 def read_card(address: str, root: str = "/") -> Card | None:
@@ -33,7 +38,8 @@ def read_card(address: str, root: str = "/") -> Card | None:
     if sriov is None:
         return None
     bound = {a: tree.target(f"{folder('pci')}/{a}/driver") for a in sriov.virtfns}
-    return Card(sriov, interfaces, {a: driver for a, driver in bound.items() if driver})
+    nvme = next((n for n in sorted(tree.names(f"{here}/nvme") or ()) if _NVME.match(n)), None)
+    return Card(sriov, interfaces, {a: driver for a, driver in bound.items() if driver}, nvme)
 
 
 def read_sriov(tree: Tree, here: str, interfaces: tuple[str, ...] | None) -> SrIov | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -14,7 +15,7 @@ from clienthv.hypervisor import Connection
 from clienthv.lifecycle import remembered
 from clienthv.model import values
 from clienthv.model.profile import Boot, Profile
-from clienthv.model.vm import Options
+from clienthv.model.vm import Options, Storage
 
 _LINUX_AT: Final = 0x202  # kernel, Documentation/arch/x86/boot.rst: the header's magic
 _HEAD: Final = 0x206
@@ -184,6 +185,18 @@ def _regular(text: str, what: str) -> Path:
         msg = f"cannot read {what} {path}: {e.strerror}"
         raise DiskError(msg, hint="check the path and its permissions") from e
     return path
+
+
+def storage_of(disk: str | None) -> Storage:
+    """What lies below an image that is there (man 2 open, O_DIRECT).
+
+    Some file systems refuse to be read past the page cache; QEMU then refuses cache='none'.
+    """
+    try:
+        os.close(os.open(disk or "", os.O_RDONLY | os.O_DIRECT | os.O_CLOEXEC))
+    except OSError:
+        return Storage()
+    return Storage(direct=True, block_device=Path(disk or "").is_block_device())
 
 
 def refuse_shared(options: Options, name: str, connection: Connection) -> None:

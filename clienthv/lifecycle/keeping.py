@@ -7,7 +7,7 @@ a VM keeps the strategies it started with while they are possible, a better one 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,7 +19,7 @@ from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.identity import Identity
 from clienthv.model.mdev import uuid_of
-from clienthv.model.plan import Decision, Kind, Plan, Strategy
+from clienthv.model.plan import Decision, Extras, Kind, Plan, Strategy
 from clienthv.model.profile import Profile
 from clienthv.strategies import Kept
 
@@ -35,7 +35,7 @@ class Asked(NamedTuple):
     guest: GuestOs | None = None
 
 
-def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iterable[Kind]) -> Asked:
+def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Collection[Kind]) -> Asked:
     """The question for a VM that may be there already. The same input gives the same answer."""
     if before is None:
         return Asked(profile)
@@ -50,6 +50,7 @@ def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Iter
         Kept(
             decisions={kind: _found_again(d, found) for kind, d in _decisions(profile, before, upgrade)},
             strangers=dict(_strangers(before.hardware, found, host)),
+            extras=None if frozenset(KEPT_KINDS) <= frozenset(upgrade) else before.plan.extras or Extras(),
         ),
     )
 

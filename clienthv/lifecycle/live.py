@@ -26,10 +26,23 @@ def choose(connect: str | None) -> Choice:
     )
 
 
-def read_host(connection: Connection, root: str = "/") -> Host:
-    """This PC with what an open connection offers. Raises HostError when the connection cannot say."""
+def read_host(connection: Connection, root: str = "/", but: str | None = None) -> Host:
+    """This PC with what an open connection offers. Raises HostError when the connection cannot say.
+
+    ``but`` is the VM that is planned for: what it has itself is in nobody's way.
+    """
     host = inspect.read(root)
-    return msgspec.structs.replace(host, stack=_stack(connection, host))
+    return without(msgspec.structs.replace(host, stack=_stack(connection, host)), but)
+
+
+def without(host: Host, name: str | None) -> Host:
+    """A host without what one of its VMs has."""
+    stack, own = host.stack, next((vm for vm in host.vms if vm.name == name), None)
+    if stack is None or own is None:
+        return host
+    left = tuple(a for a in stack.guest_functions or () if a not in own.functions)
+    others = tuple(vm for vm in host.vms if vm is not own)
+    return msgspec.structs.replace(host, stack=msgspec.structs.replace(stack, vms=others, guest_functions=left))
 
 
 def read_host_anyway(connect: str | None, say: Say, *, keep_names: bool = False) -> tuple[Host, Choice | None]:

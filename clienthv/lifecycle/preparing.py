@@ -20,12 +20,12 @@ from clienthv.lifecycle import live, returning
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
 from clienthv.lifecycle.undisturbed import undisturbed
-from clienthv.model.change import Change, Setting, What, check
+from clienthv.model.change import OF_A_FUNCTION, Change, Setting, What, check
 from clienthv.model.host import Host
 from clienthv.model.mdev import uuid_of
 from clienthv.model.plan import HostChange, Kind, Plan, VirtualFunction
 
-_OWN = frozenset(what.value for what in What)
+_OWN = frozenset(What)
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -37,11 +37,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 @contextmanager
 def journal_for(plan: Plan, site: Site, say: live.Say) -> Iterator[Journal | None]:
-    """The journal, held until the VM runs, where a plan rests on what ``up`` makes or shares; None elsewhere.
+    """The journal, held until the VM runs, where a plan rests on a virtual function or a share; None elsewhere.
 
     Held so long, no other clienthv can take the function or undo what it needs in between.
     """
-    if _of(plan) is None and not any(c.action == What.CREATE_MDEV for c in plan.host_changes):
+    if not _of(plan) and not any(c.action == What.CREATE_MDEV for c in plan.host_changes):
         yield None
         return
     with journal.held(returning.where(site.root), say) as held:
@@ -56,63 +56,72 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
     undo.callback(_take_back, site, held, say)
     returning.withdraw_trust(site, held)
     refused: dict[str, str] = {}
+    on_the_way: list[Plan] = []
     while True:
         ready = _look(site, wish, refused)
-        if not _shared(ready.plan, site, held, refused, say):
-            continue
-        of = _of(ready.plan)
-        if of is None or not of.created:
-            break
+        of, kind = next(((f, k) for f, k in _of(ready.plan) if f.created), (None, Kind.NIC))
         try:
-            _make(ready.plan, site, held, but=What.VF_TRUST)
-        except RefusedError as e:
-            refused[of.physfn] = e.message
-            _give_up(site, held, e.message, say)
+            if of is None:
+                _make_all(ready.plan, site, held)
+                break
+            _make(ready.plan, site, held, of.physfn)
+        except _FailedError as e:
+            refused[e.physfn] = e.words
+            _give_up(site, held, e.words, say)
             continue
         after = _look(site, wish, refused)
-        now = _of(after.plan)
-        if now is not None and now.physfn == of.physfn and not now.created:
-            ready = Ready(after.host, _together(ready.plan, after.plan))
-            break
-        refused[of.physfn] = f"the virtual functions of {of.physfn} cannot be handed over: {_why_not(after.plan)}"
+        if any(f.physfn == of.physfn and not f.created for f, _ in _of(after.plan)):
+            on_the_way.append(ready.plan)
+            continue
+        refused[of.physfn] = f"the virtual functions of {of.physfn} cannot be handed over: {_why_not(after.plan, kind)}"
         _give_up(site, held, refused[of.physfn], say)
-        if now is None:
-            ready = after
+        if not any(f.created for f, _ in _of(after.plan)):
+            ready = after  # it has the functions' own reasons, which a plan without them could not give
+            _make_all(ready.plan, site, held)
             break
-    _make(ready.plan, site, held)
-    if (of := _of(ready.plan)) is not None:
-        shared = [e.change.setting for e in held.entries if e.change.setting.device == of.physfn]
-        held.join([s for s in shared if s.what is not What.VF_TRUST], site.owner)
-    return ready
+    physfns = {of.physfn for of, _ in _of(ready.plan)}
+    shared = [e.change.setting for e in held.entries if e.change.setting.device in physfns]
+    held.join([s for s in shared if s.what not in OF_A_FUNCTION], site.owner)
+    return Ready(ready.host, _together(on_the_way, ready.plan, physfns))
 
 
-def _shared(plan: Plan, site: Site, held: Journal, refused: dict[str, str], say: live.Say) -> bool:
-    """Make the mediated device that a plan rests on. When the kernel refuses, it is noted, and False the answer."""
-    for change in plan.host_changes:
-        if change.action == What.CREATE_MDEV:
-            try:
-                _make_one(change, site, held)
-            except RefusedError as e:
-                refused[change.device] = e.message
-                _give_up(site, held, e.message, say)
-                return False
-    return True
+class _FailedError(Exception):
+    """A physical function on which something could not be set, and what was said."""
+
+    def __init__(self, physfn: str, words: str) -> None:
+        super().__init__(words)
+        self.physfn = physfn
+        self.words = words
 
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
-    host = live.read_host(site.connection, site.root)
+    host = live.read_host(site.connection, site.root, site.name)
     return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, guest=wish.guest))
 
 
-def _of(plan: Plan) -> VirtualFunction | None:
-    return plan.of(Kind.NIC).virtual_function
+def _of(plan: Plan) -> list[tuple[VirtualFunction, Kind]]:
+    return [(d.virtual_function, d.kind) for d in plan.decisions if d.virtual_function is not None]
 
 
-def _make(plan: Plan, site: Site, held: Journal, but: What | None = None) -> None:
-    """Make the changes of a plan that are clienthv's own, in its order."""
+def _make(plan: Plan, site: Site, held: Journal, physfn: str) -> None:
+    """Make a plan's changes of one device, but for those that need a function of it. Raises _FailedError."""
     for change in plan.host_changes:
-        if change.action in _OWN and change.action != but:
-            _make_one(change, site, held)
+        if change.action in _OWN - OF_A_FUNCTION and change.device == physfn:
+            _try_one(change, site, held)
+
+
+def _make_all(plan: Plan, site: Site, held: Journal) -> None:
+    """Make the changes of a plan that are clienthv's own, in its order. Raises _FailedError."""
+    for change in plan.host_changes:
+        if change.action in _OWN:
+            _try_one(change, site, held)
+
+
+def _try_one(change: HostChange, site: Site, held: Journal) -> None:
+    try:
+        _make_one(change, site, held)
+    except RefusedError as e:
+        raise _FailedError(change.device, e.message) from e
 
 
 def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
@@ -123,6 +132,8 @@ def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     before = hostchanges.value_of(setting, site.root)
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"
+        if setting.what in (What.NVME_FLEXIBLE, What.NVME_ONLINE):
+            raise RefusedError(msg, hint="nvme list-secondary shows what the controller says (package nvme-cli)")
         hint = "leave out trust in [devices.nic]: the card's driver does not know it"
         raise HostError(msg, hint=hint if setting.what is What.VF_TRUST else "clienthv inspect shows the card")
     if before == wanted.value:
@@ -136,18 +147,20 @@ def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     hostchanges.make(change, site.root)
 
 
-def _together(first: Plan, then: Plan) -> Plan:
-    """The plan for the prepared host, with what was changed on the way there and warned of."""
-    own = [
-        c for c in first.host_changes if c.action in _OWN and c not in then.host_changes and c.action != What.VF_TRUST
-    ]
-    warned = [w for w in first.warnings if w not in then.warnings]
-    return msgspec.structs.replace(then, host_changes=(*own, *then.host_changes), warnings=(*warned, *then.warnings))
+def _together(before: list[Plan], last: Plan, physfns: set[str]) -> Plan:
+    """The plan for the prepared host, with what was changed on the way there and warned of.
+
+    What was planned on the way for a device that then refused was taken back.
+    """
+    own = [c for p in before for c in p.host_changes if c.action in _OWN - OF_A_FUNCTION and c.device in physfns]
+    changes = dict.fromkeys((*own, *last.host_changes))
+    warnings = dict.fromkeys((*(w for p in before for w in p.warnings), *last.warnings))
+    return msgspec.structs.replace(last, host_changes=tuple(changes), warnings=tuple(warnings))
 
 
-def _why_not(plan: Plan) -> str:
+def _why_not(plan: Plan, kind: Kind) -> str:
     """What speaks against virtual functions in a plan, in short."""
-    reasons = dict.fromkeys(r.reason.value for r in plan.of(Kind.NIC).rejected if r.strategy == "vf")
+    reasons = dict.fromkeys(r.reason.value for r in plan.of(kind).rejected if r.strategy == "vf")
     return ", ".join(reasons) or "others are chosen"
 
 

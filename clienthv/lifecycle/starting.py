@@ -65,7 +65,7 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
     files.refuse_shared(options, name, connection)
     seen = before.seen if before else Seen()
-    host = live.read_host(connection)
+    host = live.read_host(connection, but=name)
     wish = keeping.asked(pinned(profile, seen), before, host, request.upgrade)
     wish = keeping.with_mdev(wish._replace(guest=guests.read(profile.guest.os)), name)
     plan = planner.plan(host, wish.profile, kept=wish.kept, guest=wish.guest)
@@ -79,12 +79,15 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
         for sentence in keeping.changes(before, plan, host) if before else ():
             say(sentence)
         hardware = keeping.hardware(plan, profile, before, host)
-        vm = Vm(name=name, plan=plan, profile=chain, options=options, seen=kept, hardware=hardware)
+        if new_mib is not None:
+            files.make_disk(options, new_mib, undo)
+        vm = Vm(
+            name=name, plan=plan, profile=chain, options=options, storage=files.storage_of(options.disk), seen=kept,
+            hardware=hardware,
+        )  # fmt: skip
         xml = render.render(vm, host)
         if not (options.disk or options.cdrom or options.kernel or plan.of(Kind.DISK).device):
             say(f"VM {name} has nothing to boot from: give --disk, --new-disk with --cdrom, or --kernel")
-        if new_mib is not None:
-            files.make_disk(options, new_mib, undo)
         _define_and_start(connection, name, xml, there, undo)
         undo.pop_all()
     return Started(name, plan, already_running=False, state=DomainState.RUNNING)

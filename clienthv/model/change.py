@@ -26,24 +26,41 @@ _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
 
 @unique
 class What(StrEnum):
-    """A setting of a network card's physical function, or of a GPU that is shared. They are made in this order."""
+    """A setting of a physical function, in the order they are made in; then two of a virtual one, and a GPU's share.
+
+    ``NVME_FLEXIBLE`` is how many flexible queue and interrupt resources an NVMe primary controller has ("4/2").
+    ``CREATE_MDEV`` is the type of a GPU's mediated device, or "none" where it is not there.
+    """
 
     LINK_UP = "link-up"
+    NVME_FLEXIBLE = "nvme-flexible"
     VF_AUTOPROBE = "vf-autoprobe"
     CREATE_VFS = "create-vfs"
     VF_TRUST = "vf-trust"
+    NVME_ONLINE = "nvme-online"
     CREATE_MDEV = "create-mdev"
+
+
+OF_A_FUNCTION: Final = frozenset({What.VF_TRUST, What.NVME_ONLINE})
+"""What is set for one virtual function: it must be there, and no other VM needs it."""
 
 
 def _is_number(text: str) -> bool:
     return _NUMBER.match(text) is not None and int(text) <= _LAST_VF
 
 
+def _are_resources(text: str) -> bool:
+    queues, slash, interrupts = text.partition("/")
+    return slash == "/" and _is_number(queues) and _is_number(interrupts)
+
+
 _VALUES: Final[dict[What, Callable[[str], bool]]] = {
     What.LINK_UP: frozenset({"up", "down"}).__contains__,
+    What.NVME_FLEXIBLE: _are_resources,
     What.VF_AUTOPROBE: frozenset({"0", "1"}).__contains__,
     What.CREATE_VFS: _is_number,
     What.VF_TRUST: frozenset({"on", "off"}).__contains__,
+    What.NVME_ONLINE: frozenset({"on", "off"}).__contains__,
     What.CREATE_MDEV: is_type_or_none,
 }
 
@@ -51,8 +68,8 @@ _VALUES: Final[dict[What, Callable[[str], bool]]] = {
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One setting: of which physical function; ``interface`` is its network interface, ``index`` a VF's number.
 
-    The link state and the trust need the interface, the trust the index too; a mediated device its UUID as ``mdev``.
-    The others are files in sysfs.
+    The link state and the trust need the interface; what is set for one function needs its index; a mediated device
+    its UUID as ``mdev``.
     """
 
     what: What
@@ -89,7 +106,7 @@ def check(change: Change) -> Change:
     if setting.interface is not None and not is_interface(setting.interface):
         msg = f"{setting.interface!r} cannot be a network interface"
         raise ValueError(msg)
-    if (setting.what is What.VF_TRUST) is not (setting.index is not None):
+    if (setting.what in OF_A_FUNCTION) is not (setting.index is not None):
         msg = f"{setting.what} with index {setting.index}"
         raise ValueError(msg)
     if (setting.what is What.CREATE_MDEV) is not is_uuid(setting.uuid) or (setting.uuid and not is_uuid(setting.uuid)):

@@ -48,7 +48,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     along: tuple[Address, ...]
     serves_as: Kind | None
     objections: tuple[Rejected, ...]
-    reset: Reset
+    reset: Reset = Reset.UNKNOWN
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from typing import Final, Literal
 import msgspec
 
 Family = Literal["windows", "linux", "other"]
-VirtioDevice = Literal["block", "net", "gpu", "sound", "input"]
+VirtioDevice = Literal["block", "scsi", "net", "gpu", "sound", "input"]
 GENERIC: Final = frozenset({"unknown", "linux"})
 """Ids that name no operating system: there is nothing to look up."""
 

@@ -18,7 +18,9 @@ from msgspec import Meta
 
 from clienthv.errors import DocumentError
 from clienthv.model.particulars import NOTHING, Particulars
+from clienthv.model.platform import Core as Core
 from clienthv.model.platform import Cpu as Cpu
+from clienthv.model.platform import Hugepages as Hugepages
 from clienthv.model.platform import Iommu as Iommu
 from clienthv.model.platform import Kernel as Kernel
 from clienthv.model.platform import Kvm as Kvm
@@ -26,6 +28,7 @@ from clienthv.model.platform import Machine as Machine
 from clienthv.model.platform import Memory as Memory
 from clienthv.model.roles import RoleName as RoleName
 from clienthv.model.stack import DomainCapabilities as DomainCapabilities
+from clienthv.model.stack import GuestClaims as GuestClaims
 from clienthv.model.stack import Stack as Stack
 from clienthv.model.usb import UsbDevice
 from clienthv.model.values import Address as Address
@@ -231,6 +234,12 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     def usb_by_port(self) -> dict[str, UsbDevice]:
         """Every USB device by its port; none where they were not read."""
         return {device.port: device for device in self.usb or ()}
+
+    @cached_property
+    def vms(self) -> tuple[GuestClaims, ...]:
+        """The VMs that are known of; none where nobody asked."""
+        known = self.stack.vms if self.stack is not None else ()
+        return known if isinstance(known, tuple) else ()
 
     def read(self, role: RoleName) -> bool:
         """Whether this role was looked for at all."""

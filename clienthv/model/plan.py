@@ -58,7 +58,7 @@ STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.FIRMWARE: (_S.UEFI_SECURE_BOOT, _S.UEFI, _S.BIOS),
     Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.MDEV, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.NIC: (_S.VF, _S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
-    Kind.DISK: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.DISK: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.USB: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
     Kind.INPUT: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
@@ -78,6 +78,8 @@ class Reason(StrEnum):
     # CPU
     NO_HARDWARE_VIRTUALIZATION = "no-hardware-virtualization"
     VIRTUALIZATION_UNKNOWN = "virtualization-unknown"
+    CPU_LEVEL_MISSING = "cpu-level-missing"
+    CPU_LEVEL_UNKNOWN = "cpu-level-unknown"
     KVM_NOT_USABLE = "kvm-not-usable"
     ARCHITECTURE_DIFFERS = "architecture-differs"
     # what the profile says
@@ -92,6 +94,7 @@ class Reason(StrEnum):
     IOMMU_OFF = "iommu-off"
     IOMMU_UNKNOWN = "iommu-unknown"
     NO_IOMMU_GROUP = "no-iommu-group"
+    IOMMU_GROUP_UNKNOWN = "iommu-group-unknown"
     IOMMU_GROUP_STAYS = "iommu-group-stays"
     NO_INTERRUPT_REMAPPING = "no-interrupt-remapping"
     ACS_OVERRIDE = "acs-override"
@@ -129,6 +132,7 @@ class Reason(StrEnum):
     NO_VF_CREATED = "no-vf-created"
     VF_ADDRESS_UNKNOWN = "vf-address-unknown"
     NO_PF_INTERFACE = "no-pf-interface"
+    VF_NOT_READY = "vf-not-ready"
     # mediated devices
     NO_MDEV_TYPE = "no-mdev-type"
     MDEV_USED_UP = "mdev-used-up"
@@ -172,7 +176,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
-    for a network card's virtual function alone.
+    for virtual functions alone.
     """
 
     kind: Kind
@@ -219,8 +223,37 @@ class Board(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     clock: Literal["utc", "localtime"] = "utc"
 
 
+class Pins(msgspec.Struct, frozen=True, kw_only=True):
+    """Which thread of the host each virtual processor has, and the threads that QEMU itself shares with the host.
+
+    ``threads`` is how many virtual processors share a core of the guest, as theirs do on the host.
+    """
+
+    vcpus: tuple[int, ...]
+    emulator: tuple[int, ...]
+    threads: Annotated[int, Meta(ge=1, le=8)] = 1
+
+
+class Extras(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a VM gets beyond devices with ladders.
+
+    ``hugepages_kib`` is the size in KiB of the huge pages its memory consists of, ``looking_glass_mib`` the shared
+    memory in MiB through which Looking Glass shows its screen, ``usb_redirects`` how many USB devices can be plugged
+    in over SPICE. ``hyperv`` are the Hyper-V enlightenments that Windows is offered, by libvirt's names.
+    """
+
+    hyperv: tuple[str, ...] = ()
+    pins: Pins | None = None
+    hugepages_kib: Annotated[int, Meta(ge=1)] | None = None
+    looking_glass_mib: Annotated[int, Meta(ge=1)] | None = None
+    usb_redirects: int = 0
+
+
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """The whole answer for one VM on one host. ``memory_mib`` is in MiB; ``board`` is left out where it is usual."""
+    """The whole answer for one VM on one host; ``memory_mib`` is in MiB.
+
+    ``board`` is left out where it is usual, ``extras`` where there are none.
+    """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
     kind: Literal["plan"] = "plan"
@@ -232,6 +265,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     host_changes: tuple[HostChange, ...]
     warnings: tuple[Warned, ...]
     board: Board | msgspec.UnsetType = msgspec.UNSET
+    extras: Extras | msgspec.UnsetType = msgspec.UNSET
 
     def of(self, kind: Kind) -> Decision:
         """The (first) decision of a kind; every plan has one for each that has a ladder."""

@@ -24,8 +24,18 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
     cmdline: tuple[str, ...] | None = None
 
 
+class Core(msgspec.Struct, frozen=True, kw_only=True):
+    """One core: the numbers of its threads, and its NUMA node."""
+
+    threads: tuple[Count, ...]
+    numa_node: Count | None = None
+
+
 class Cpu(msgspec.Struct, frozen=True, kw_only=True):
-    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none."""
+    """The processor. ``virtualization`` is the hardware's own: vmx (Intel VT-x), svm (AMD-V) or none.
+
+    ``topology`` are the cores with a thread that is online, in the order of their first threads.
+    """
 
     architecture: str = "x86_64"
     vendor: str | None = None
@@ -38,6 +48,7 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     nested_paging: bool | None = None
     hypervisor: bool | None = None
     flags: tuple[str, ...] | None = None
+    topology: tuple[Core, ...] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Kvm(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,11 +63,26 @@ class Kvm(msgspec.Struct, frozen=True, kw_only=True):
     evidence: tuple[str, ...] = ()
 
 
+class Hugepages(msgspec.Struct, frozen=True, kw_only=True):
+    """The kernel's pool of huge pages of one size, in KiB: how many there are, and how many of them are free."""
+
+    size_kib: Count
+    total: Count
+    free: Count
+
+
 class Memory(msgspec.Struct, frozen=True, kw_only=True):
-    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable)."""
+    """Host memory in MiB: all of it, and what the kernel calls available (MemAvailable).
+
+    ``hugepages`` are the pools, ``hugetlbfs`` is whether one is mounted for programs to use them, ``memlock_mib`` how
+    much a process of the reading user may lock; unset where that is not limited.
+    """
 
     total_mib: Count | None = None
     available_mib: Count | None = None
+    hugepages: tuple[Hugepages, ...] | msgspec.UnsetType | None = msgspec.UNSET
+    hugetlbfs: bool | msgspec.UnsetType | None = msgspec.UNSET
+    memlock_mib: Count | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class Iommu(msgspec.Struct, frozen=True, kw_only=True):

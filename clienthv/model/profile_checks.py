@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from clienthv.errors import ProfileError
 from clienthv.model import values
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.tables import DEFAULT_LADDERS, Device, Profile, ProfileText
 from clienthv.model.usb import UsbName
+
+_REMOVE: Final = "remove the key"
+_OF_ONE_KIND: Final = {
+    "model": (Kind.CPU, "only the cpu has a model to choose", _REMOVE),
+    "trust": (Kind.NIC, "only the nic has a virtual function to trust", _REMOVE),
+    "bus": (Kind.DISK, "only the disk has a bus to choose", _REMOVE),
+    "pin": (Kind.CPU, "only the cpu is pinned", "put it into the table [devices.cpu]"),
+    "redirect": (Kind.USB, "only usb has devices to redirect", "put it into the table [devices.usb]"),
+    "looking_glass": (Kind.DISPLAY, "Looking Glass is a display", "put it into the table [devices.display]"),
+    "mdev_type": (Kind.GPU, "only the gpu can be a mediated device", "put it into the table [devices.gpu]"),
+}
+"""Keys that one kind alone has: the kind, why, and what to do with them elsewhere."""
 
 
 def ladders(profile: Profile, source: ProfileText) -> None:
@@ -18,18 +32,17 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         if len(set(device.prefer or ())) != len(device.prefer or ()):
             msg = f"{source.origin}: devices.{kind}.prefer names a strategy twice"
             raise ProfileError(msg, hint="each rung belongs on a ladder once")
-        if device.model is not None and kind is not Kind.CPU:
-            msg = f"{source.origin}: devices.{kind}.model: only the cpu has a model to choose"
-            raise ProfileError(msg, hint="remove the key")
-        if device.trust and kind is not Kind.NIC:
-            msg = f"{source.origin}: devices.{kind}.trust: only the nic has a virtual function to trust"
-            raise ProfileError(msg, hint="remove the key")
-        if device.mdev_type is not None and kind is not Kind.GPU:
-            msg = f"{source.origin}: devices.{kind}.mdev_type: only the gpu can be a mediated device"
-            raise ProfileError(msg, hint="put the key into the table [devices.gpu]")
+        _of_its_kind(kind, device, source)
         if device.select and Strategy.PASSTHROUGH not in known:
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
+
+
+def _of_its_kind(kind: Kind, device: Device, source: ProfileText) -> None:
+    for key, (only, why, hint) in _OF_ONE_KIND.items():
+        if getattr(device, key) not in (None, False, 0) and kind is not only:
+            msg = f"{source.origin}: devices.{kind}.{key}: {why}"
+            raise ProfileError(msg, hint=hint)
 
 
 def boot(profile: Profile, source: ProfileText) -> None:

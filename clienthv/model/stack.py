@@ -25,12 +25,31 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     pci_backends: tuple[str, ...] = ()
     tpm_models: tuple[str, ...] = ()
     tpm_backends: tuple[str, ...] = ()
+    hyperv: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+
+
+class GuestClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What one VM of the connection has of the host, or has when it runs.
+
+    ``functions`` are PCI functions; ``usb`` are USB devices by their ids, with bus and device number where the domain
+    names them ("046d:c52b 1 3"); ``tpm`` is the host's own. ``memory_mib`` is what the VM may use and
+    ``resident_mib`` what of it has been given to it by now, in MiB, for a VM that runs.
+    """
+
+    name: str
+    running: bool
+    functions: tuple[Address, ...] = ()
+    usb: tuple[str, ...] = ()
+    tpm: bool = False
+    memory_mib: Count | None = None
+    resident_mib: Count | None = None
 
 
 class Stack(msgspec.Struct, frozen=True, kw_only=True):
     """The virtualization software: versions as text, the connection, and its domain capabilities.
 
-    ``guest_functions`` are the host's PCI functions that running VMs of the connection have.
+    ``guest_functions`` are the host's PCI functions that running VMs of the connection have, ``vms`` what each of
+    its VMs has or is defined with, clienthv's or not; unset where nobody asked.
     """
 
     uri: str | None = None
@@ -40,3 +59,4 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: DomainCapabilities | None = None
     guest_functions: tuple[Address, ...] | None = None
     problem: str | None = None
+    vms: tuple[GuestClaims, ...] | msgspec.UnsetType = msgspec.UNSET

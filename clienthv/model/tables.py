@@ -17,7 +17,8 @@ from clienthv.model.usb import USB_NAME_PATTERN
 SCHEMA: Final = 1
 
 Driver = Literal["virtio", "nvidia", "amd", "intel"]
-CpuModel = Literal["host-passthrough", "host-model"]
+CpuModel = Literal["host-passthrough", "host-model", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
+DiskBus = Literal["virtio-blk", "virtio-scsi"]
 DRIVERS: Final = get_args(Driver)
 CPU_MODELS: Final = get_args(CpuModel)
 Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
@@ -42,12 +43,16 @@ class Guest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
 
 class SizeOf(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How big the VM is. The ``_min`` values say how far it may shrink on a small PC; without them it may not."""
+    """How big the VM is. The ``_min`` values say how far it may shrink on a small PC; without them it may not.
+
+    ``hugepages`` asks for memory from the kernel's pool of huge pages, where enough of them are free.
+    """
 
     vcpus: Annotated[int, Meta(ge=1, le=1024)] = 2
     vcpus_min: Annotated[int, Meta(ge=1, le=1024)] | None = None
     memory: Size = "4 GiB"
     memory_min: Size | None = None
+    hugepages: bool = False
 
 
 class Boot(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -65,6 +70,10 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
     ``mdev_type``, for the GPU alone, is the type of mediated device to take; without it the largest that there is.
+    ``bus``, for the disk alone, is how a paravirtual one hangs, ``pin``, for the cpu alone, whether each virtual
+    processor gets a thread of the host to itself.
+    ``redirect``, for ``usb`` alone, is how many devices of whoever looks at the screen can be plugged in over SPICE.
+    ``looking_glass``, for the display alone, is the largest picture that Looking Glass shall carry ("2560x1440").
     ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
     """
 
@@ -75,8 +84,12 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow: tuple[RoleName, ...] = ()
     model: CpuModel | None = None
     devices: UsbNames = ()
+    bus: DiskBus | None = None
+    pin: bool = False
     trust: bool = False
     mdev_type: MdevTypeId | None = None
+    redirect: Annotated[int, Meta(ge=0, le=4)] = 0
+    looking_glass: Annotated[str, Meta(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$(?!\n)")] | None = None
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -24,6 +24,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     cmdline: str | None = None
 
 
+class Storage(msgspec.Struct, frozen=True, kw_only=True):
+    """What lies below the image: whether it can be read past the page cache, and whether it is a block device."""
+
+    direct: bool = False
+    block_device: bool = False
+
+
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """What the guest knows of its machine from earlier starts; None where it never started."""
 
@@ -42,5 +49,6 @@ class Vm(msgspec.Struct, frozen=True, kw_only=True):
     plan: Plan
     profile: tuple[ProfileText, ...]
     options: Options = Options()
+    storage: Storage = Storage()
     seen: Seen = Seen()
     hardware: tuple[Identity, ...] = ()

@@ -14,8 +14,10 @@ from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.usb import UsbName
 from clienthv.model.values import PciAddress
 from clienthv.model.vm import Vm
+from clienthv.model.x86_64 import LEVELS, features_of
 
-_TARGETS: Final = {"virtio": "vda", "sata": "sda", "ide": "hda"}
+_TARGETS: Final = {"virtio": "vda", "scsi": "sda", "sata": "sda", "ide": "hda"}
+_RETRIES: Final = "8191"  # how often a spin lock is tried before the hypervisor is told (libvirt domain format)
 
 
 class PciView(msgspec.Struct, frozen=True):
@@ -35,6 +37,8 @@ class DiskView(msgspec.Struct, frozen=True):
     format: str
     bus: str
     target: str
+    cache: str
+    io: str
 
 
 class InputView(msgspec.Struct, frozen=True):
@@ -67,6 +71,20 @@ class CompanionView(msgspec.Struct, frozen=True):
     port: str
 
 
+class PinView(msgspec.Struct, frozen=True):
+    """One virtual processor and the thread of the host that it has."""
+
+    vcpu: str
+    cpuset: str
+
+
+class HypervView(msgspec.Struct, frozen=True):
+    """One Hyper-V enlightenment; ``retries`` for the one of spin locks alone."""
+
+    name: str
+    retries: str = ""
+
+
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """All that the templates see. Text that is "" and views that are None are left out of the domain."""
 
@@ -80,6 +98,15 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: int
     vcpus: int
     cpu_mode: str
+    cpu_features: tuple[str, ...]
+    cores: str
+    threads: str
+    pins: tuple[PinView, ...]
+    emulator_pin: str
+    hyperv: tuple[HypervView, ...]
+    iothread: bool
+    iothread_on_disk: bool
+    scsi_controller: bool
     machine: str
     acpi: bool
     clock: str
@@ -110,6 +137,9 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     usb_ports: str
     usb_companions: tuple[CompanionView, ...]
     usb_devices: tuple[UsbView, ...]
+    usb_redirects: tuple[int, ...]
+    hugepages_kib: str
+    looking_glass_mib: str
     inputs: tuple[InputView, ...]
     tpm: str
     tpm_emulated: bool
@@ -129,6 +159,8 @@ def view(vm: Vm, host: Host) -> View:
     nic, display, tpm = plan.of(Kind.NIC), plan.of(Kind.DISPLAY), plan.of(Kind.TPM)
     board = plan.board or plan_model.Board()
     usb = plan.of(Kind.USB)
+    disk = _disk(vm)
+    extras = plan.extras or plan_model.Extras()
     uefi = firmware.strategy is not Strategy.BIOS
     hardware = cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION
     spice = display.model == "spice"
@@ -144,7 +176,16 @@ def view(vm: Vm, host: Host) -> View:
         hardware_json=json.dumps([msgspec.to_builtins(known) for known in vm.hardware]) if vm.hardware else "",
         memory_mib=plan.memory_mib,
         vcpus=plan.vcpus,
-        cpu_mode=cpu.model,
+        cpu_mode="" if cpu.model in LEVELS else cpu.model,
+        cpu_features=next((features_of(level) for level in LEVELS if level == cpu.model), ()),
+        cores=str(plan.vcpus // (extras.pins.threads if extras.pins else 1)),
+        threads=str(extras.pins.threads if extras.pins else 1),
+        pins=tuple(PinView(str(n), str(thread)) for n, thread in enumerate(extras.pins.vcpus if extras.pins else ())),
+        emulator_pin=",".join(map(str, extras.pins.emulator)) if extras.pins else "",
+        hyperv=tuple(HypervView(name, _RETRIES if name == "spinlocks" else "") for name in extras.hyperv),
+        iothread=disk is not None and disk.bus in ("virtio", "scsi"),
+        iothread_on_disk=disk is not None and disk.bus == "virtio",
+        scsi_controller=disk is not None and disk.bus == "scsi",
         machine=_machine(vm.seen.machine, board),
         acpi=board.acpi,
         clock=board.clock,
@@ -155,7 +196,7 @@ def view(vm: Vm, host: Host) -> View:
         initrd=vm.options.initrd or "",
         cmdline=(vm.options.cmdline or "") if vm.options.kernel else "",
         emulator=(capabilities.emulator or "") if capabilities is not None else "",
-        disk=_disk(vm),
+        disk=disk,
         cdrom=vm.options.cdrom or "",
         cdrom_bus="sata" if board.machine == "q35" else "ide",
         cdrom_target="sdz" if board.machine == "q35" else "hdd",
@@ -172,9 +213,12 @@ def view(vm: Vm, host: Host) -> View:
         sound=_sound(plan.of(Kind.AUDIO)),
         audio_backend="spice" if spice else "none",
         usb=usb.model if usb.strategy is Strategy.EMULATED else "none",
-        usb_ports="15" if usb.model == "qemu-xhci" and _usb_devices(plan, host) else "",
+        usb_ports="15" if usb.model == "qemu-xhci" and (_usb_devices(plan, host) or extras.usb_redirects) else "",
         usb_companions=_COMPANIONS if usb.model == "ich9-ehci1" else (),
         usb_devices=_usb_devices(plan, host),
+        usb_redirects=tuple(range(extras.usb_redirects)),
+        hugepages_kib=str(extras.hugepages_kib or ""),
+        looking_glass_mib=str(extras.looking_glass_mib or ""),
         inputs=_inputs(plan.of(Kind.INPUT)),
         tpm=tpm.model,
         tpm_emulated=tpm.strategy is Strategy.EMULATED,
@@ -198,7 +242,15 @@ def _disk(vm: Vm) -> DiskView | None:
     decision = vm.plan.of(Kind.DISK)
     if vm.options.disk is None or decision.strategy not in (Strategy.PARAVIRTUAL, Strategy.EMULATED):
         return None
-    return DiskView(vm.options.disk, vm.options.disk_format or "qcow2", decision.model, _TARGETS[decision.model])
+    bus = "scsi" if decision.model == "virtio-scsi" else decision.model
+    return DiskView(
+        vm.options.disk,
+        vm.options.disk_format or "qcow2",
+        bus,
+        _TARGETS[bus],
+        cache="none" if vm.storage.direct else "",
+        io="native" if vm.storage.direct and vm.storage.block_device else "",
+    )
 
 
 def _host_devices(plan: plan_model.Plan) -> tuple[PciView, ...]:
@@ -281,5 +333,6 @@ def _inputs(decision: Decision) -> tuple[InputView, ...]:
 
 def _carries_virtio(plan: plan_model.Plan) -> bool:
     return any(
-        d.strategy in (Strategy.PARAVIRTUAL, Strategy.PARAVIRTUAL_3D) and d.model == "virtio" for d in plan.decisions
+        d.strategy in (Strategy.PARAVIRTUAL, Strategy.PARAVIRTUAL_3D) and d.model.startswith("virtio")
+        for d in plan.decisions
     )

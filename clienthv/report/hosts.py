@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host, PciFunction, Role, RoleName, Stack
 from clienthv.model.usb import UsbDevice
+from clienthv.model.x86_64 import level_of
 
 _ROLE_WORDS = {
     RoleName.BOOT_DISPLAY: "boot display",
@@ -69,6 +70,7 @@ def _cpu(host: Host) -> Iterator[str]:
         yield _row("memory", f"{values.format_mib(memory.total_mib)}{free}")
     paging = {True: "yes", False: "no", None: "unknown"}[cpu.nested_paging]
     inside = {True: "; this PC is itself a VM", False: "", None: "; whether this PC is a VM: unknown"}[cpu.hypervisor]
+    yield _row("level", (level_of(cpu.flags) or "below x86-64-v1") if cpu.flags is not None else "unknown")
     yield _row("virtualization", f"{cpu.virtualization or 'unknown'}, nested paging: {paging}{inside}")
     verdict = {True: "usable", False: "NOT usable", None: "unknown"}[kvm.usable]
     yield _row("KVM", verdict)

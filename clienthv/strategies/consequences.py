@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, graphics_cards, mdev, reset, size, sriov, system, usb_device
+from clienthv.strategies import (
+    cautions,
+    graphics_cards,
+    mdev,
+    others,
+    reset,
+    size,
+    system,
+    usb_device,
+    vf_changes,
+)
 from clienthv.strategies.frame import Question
 
 
@@ -15,7 +25,7 @@ def host_changes(decisions: tuple[Decision, ...], question: Question) -> Iterato
     """What a virtual function's card needs; then each function that changes its driver while the VM runs, once."""
     host = question.host
     for decision in decisions:
-        yield from sriov.changes(decision, host, question.profile)
+        yield from vf_changes.changes(decision, host, question.profile)
         yield from mdev.changes(decision)
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
     for address in addresses:
@@ -51,6 +61,7 @@ def warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, me
     yield from size.warnings(host, question.profile, question.guest, vcpus, memory_mib)
     yield from system.warnings(question.guest, decisions, vcpus, memory_mib)
     yield from cautions.stack_unknown(host)
+    yield from others.warnings(decisions, host)
     for decision in decisions:
         if (better := next((r for r in decision.rejected if r.reason is Reason.KEPT), None)) is not None:
             yield Warned(
@@ -106,7 +117,13 @@ def _card_risks(decision: Decision, question: Question) -> Iterator[Warned]:
     card = question.host.by_address.get(of.physfn) if of is not None else None
     if of is None or card is None:
         return
-    if of.created and not (card.sriov is not None and card.sriov.link_up is False):
+    if decision.kind is Kind.DISK:
+        yield Warned(
+            code="shares-namespaces",
+            detail=f"{decision.name}: the guest writes the namespaces that {card.address} shows the host too; "
+            "mount none of them on the host while the VM runs",
+        )
+    if decision.kind is Kind.NIC and of.created and not (card.sriov is not None and card.sriov.link_up is False):
         uses = {_uses(r, card.address, question) for r in (RoleName.DEFAULT_ROUTE, RoleName.NETWORK)}
         whose = "the host's network runs over it" if "uses" in uses else "the host may use it" if any(uses) else ""
         yield Warned(
@@ -119,7 +136,7 @@ def _card_risks(decision: Decision, question: Question) -> Iterator[Warned]:
             code="vf-driver-unknown",
             detail=f"{decision.name}: hangs on the driver of {card.address}, which the host document does not name",
         )
-    if question.profile.device(decision.kind).trust:
+    if decision.kind is Kind.NIC and question.profile.device(Kind.NIC).trust:
         yield Warned(
             code="vf-trusted",
             detail=f"{decision.name}: the guest may take any MAC address and receive what others on the port are sent",

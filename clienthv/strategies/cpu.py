@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Strategy
+from clienthv.model.x86_64 import LEVELS, missing
 from clienthv.strategies.frame import Objections, Option, Options, Question, reject
 
 GUEST_ARCHITECTURE = "x86_64"
 
 
 def options(strategy: Strategy, question: Question) -> Options:
-    """One option each: the CPU model follows from the strategy and the profile."""
+    """The CPU model follows from the strategy and the profile; of the levels of x86-64 lower ones come after it."""
     if strategy is Strategy.HARDWARE_VIRTUALIZATION:
         # host-model gives every feature of the host that QEMU can name, so that another host can be compared with
         # it; host-passthrough hides nothing and ties the guest to this processor (libvirt domain format, "cpu").
-        model = question.profile.device(Kind.CPU).model or "host-model"
-        yield Option(strategy=strategy, model=model, backing="KVM", why=_why_kvm(question.host))
+        for model in _models(question):
+            yield Option(strategy=strategy, model=model, backing="KVM", why=_why_kvm(question.host))
     else:
         # "maximum" is every feature TCG can emulate; host models need KVM (libvirt domain format, "cpu").
         yield Option(
@@ -24,6 +25,12 @@ def options(strategy: Strategy, question: Question) -> Options:
             backing="QEMU's TCG",
             why="binary translation: runs on any processor, many times slower",
         )
+
+
+def _models(question: Question) -> tuple[str, ...]:
+    model = question.profile.device(Kind.CPU).model or "host-model"
+    level = next((level for level in LEVELS if level == model), None)
+    return (model,) if level is None else tuple(reversed(LEVELS[: LEVELS.index(level) + 1]))
 
 
 def _why_kvm(host: Host) -> str:
@@ -39,6 +46,7 @@ def objections(option: Option, question: Question) -> Objections:
     if option.strategy is not Strategy.HARDWARE_VIRTUALIZATION:
         return
     host = question.host
+    yield from _against_level(option, host)
     if host.cpu.architecture != GUEST_ARCHITECTURE:
         yield reject(
             option,
@@ -71,6 +79,26 @@ def objections(option: Option, question: Question) -> Objections:
         )
 
 
+def _against_level(option: Option, host: Host) -> Objections:
+    """A level of x86-64 needs each of its flags (AMD64 ABI supplement, "Micro-Architecture Levels")."""
+    level = next((level for level in LEVELS if level == option.model), None)
+    if level is None or host.cpu.architecture != GUEST_ARCHITECTURE:
+        return
+    if host.cpu.flags is None:
+        yield reject(
+            option,
+            Reason.CPU_LEVEL_UNKNOWN,
+            f"the host document has no CPU flags, so whether the processor is {level} is not known",
+            "run clienthv inspect --save on that PC",
+        )
+    elif lacking := missing(level, host.cpu.flags):
+        yield reject(
+            option,
+            Reason.CPU_LEVEL_MISSING,
+            f"the processor is no {level}: it has not {' '.join(lacking)} (/proc/cpuinfo flags)",
+        )
+
+
 def _iommu_shows_virtualization(host: Host) -> bool:
     """VT-d comes with VT-x and AMD-Vi with AMD-V: a bare-metal host with active groups has both."""
     return bool(host.iommu.enabled) and host.cpu.hypervisor is not True
@@ -99,7 +127,8 @@ def _not_offered(option: Option, question: Question) -> Objections:
     capabilities = question.capabilities
     if capabilities is None or capabilities.domain_type != "kvm":
         return
-    if capabilities.cpu_modes and option.model not in capabilities.cpu_modes:
+    mode = "custom" if option.model in LEVELS else option.model
+    if capabilities.cpu_modes and mode not in capabilities.cpu_modes:
         yield reject(
             option,
             Reason.NOT_IN_QEMU,

@@ -11,7 +11,7 @@ import msgspec
 
 from clienthv.model.guest import GuestOs, VirtioDevice, built_in
 from clienthv.model.host import DomainCapabilities, Host
-from clienthv.model.plan import Decision, Kind, Reason, Rejected, Strategy, VirtualFunction
+from clienthv.model.plan import Decision, Extras, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
 from clienthv.strategies.screens import BootDisplay, boot_displays
 
@@ -23,6 +23,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     strangers: Mapping[str, str] = MappingProxyType({})
     mdev: str | None = None
     """The UUID that its mediated device has, whether or not there is one."""
+    extras: Extras | None = None
 
 
 class Question(msgspec.Struct, frozen=True, dict=True):
@@ -40,6 +41,9 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """What the VM keeps; nothing for one that never started."""
     taken: frozenset[str] = frozenset()
     """What other VMs of a joint plan have: keys of ``claims``."""
+
+    exact: frozenset[tuple[Kind, str]] | None = None
+    """The devices that the profile's selectors mean each alone; None where all of them are addresses."""
 
     known_guest: GuestOs | None = None
     """What is known of the guest's operating system; None where nobody looked it up."""

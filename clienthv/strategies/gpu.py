@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from clienthv.model.host import PciFunction
 from clienthv.model.plan import Kind, Reason, Strategy
-from clienthv.strategies import graphics_cards, mdev, pci, screens
+from clienthv.strategies import graphics_cards, mdev, pci, screens, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
 
 _DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
@@ -22,10 +21,7 @@ def options(strategy: Strategy, question: Question) -> Options:
             for gpu in sorted(gpus, key=lambda f: (f.place.bus == 0, f.place)):
                 yield pci.whole(gpu, question, Kind.GPU, "native speed, tied to this PC")
         case Strategy.VF:
-            for function in screens.gpus_of(host):
-                if function.physfn is not None:
-                    why = f"a virtual function of {function.physfn}: near native, the host keeps its GPU"
-                    yield pci.option(strategy, function, (function.address,), why)
+            yield from sriov.options(question, Kind.GPU)
         case Strategy.MDEV:
             yield from mdev.options(question)
         case Strategy.PARAVIRTUAL_3D:
@@ -53,15 +49,16 @@ def options(strategy: Strategy, question: Question) -> Options:
 def objections(option: Option, question: Question) -> Objections:
     """The host's own screen stays; a GPU needs a driver in the guest; 3D needs a render node and QEMU's GL."""
     match option.strategy:
-        case Strategy.PASSTHROUGH | Strategy.VF:
+        case Strategy.PASSTHROUGH:
             yield from pci.passthrough(option, question, Kind.GPU)
             yield from graphics_cards.objections(option, question)
-            if option.device is not None:
-                yield from _guest_driver(option, question.host.by_address[option.device], question)
+            yield from _guest_driver(option, question)
+        case Strategy.VF:
+            yield from sriov.objections(option, question, Kind.GPU)
+            yield from _guest_driver(option, question)
         case Strategy.MDEV:
             yield from mdev.objections(option, question)
-            if option.device is not None:
-                yield from _guest_driver(option, question.host.by_address[option.device], question)
+            yield from _guest_driver(option, question)
         case Strategy.PARAVIRTUAL_3D:
             yield from needs_virtio(option, question, "gpu")
             yield from _against_3d(option, question)
@@ -74,7 +71,11 @@ def objections(option: Option, question: Question) -> Objections:
             return
 
 
-def _guest_driver(option: Option, gpu: PciFunction, question: Question) -> Objections:
+def _guest_driver(option: Option, question: Question) -> Objections:
+    of, known = option.virtual_function, question.host.by_address
+    gpu = known.get(option.device or "") or (known.get(of.physfn) if of is not None else None)
+    if gpu is None:
+        return
     if gpu.vendor_id is None:
         yield reject(
             option,

@@ -22,13 +22,16 @@ def objections(option: Option, question: Question, *, named: bool) -> Objections
         return
     lone = [a for a in option.functions if host.by_address[a].iommu_group is None]
     if lone:
+        known, names = iommu.groups is not None, ", ".join(lone)
         yield reject(
             option,
-            Reason.NO_IOMMU_GROUP,
-            f"{', '.join(lone)}: in no IOMMU group, so the IOMMU does not cover it"
-            if iommu.groups is not None
-            else f"{', '.join(lone)}: the host document does not say which IOMMU group it is in",
-            "look for the device in the kernel's messages (dmesg | grep -i iommu)",
+            Reason.NO_IOMMU_GROUP if known else Reason.IOMMU_GROUP_UNKNOWN,
+            f"{names}: in no IOMMU group, so the IOMMU does not cover it"
+            if known
+            else f"{names}: the host document does not say which IOMMU group it is in",
+            "look for the device in the kernel's messages (dmesg | grep -i iommu)"
+            if known
+            else "run clienthv inspect --save on that PC, or list its IOMMU groups",
         )
     yield from _reserved(option, host)
     if iommu.interrupt_remapping is False:
@@ -61,7 +64,7 @@ def _reserved(option: Option, host: Host) -> Objections:
     Source: kernel, Documentation/ABI/testing/sysfs-kernel-iommu_groups (reserved_regions, type "direct"; that of
     graphics and USB is "direct-relaxable" and does no harm); drivers/iommu/iommu.c, require_direct.
     """
-    moving = [host.by_address[a] for a in option.functions]
+    moving = [host.by_address[a] for a in option.functions if a in host.by_address]
     held = [(f.address, f.known.reserved_memory) for f in moving if f.known.reserved_memory]
     if not held:
         return

@@ -19,7 +19,7 @@ def options(strategy: Strategy, question: Question) -> Options:
                     why = "the whole card: native speed, tied to this PC"
                     yield pci.whole(card, question, Kind.NIC, why)
         case Strategy.VF:
-            yield from sriov.options(question, _NETWORK_CLASS)
+            yield from sriov.options(question, Kind.NIC)
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,
@@ -42,7 +42,7 @@ def objections(option: Option, question: Question) -> Objections:
     """A card that carries the host's network stays with the host."""
     match option.strategy:
         case Strategy.VF:
-            yield from sriov.objections(option, question)
+            yield from sriov.objections(option, question, Kind.NIC)
         case Strategy.PASSTHROUGH:
             yield from pci.passthrough(option, question, Kind.NIC)
         case Strategy.PARAVIRTUAL:

@@ -8,7 +8,7 @@ from typing import Final
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.values import PciAddress
-from clienthv.strategies import in_use, iommu, screens
+from clienthv.strategies import in_use, iommu, others, screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _HOST_BRIDGE: Final = "0600"
@@ -170,13 +170,8 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     yield from iommu.objections(option, question, named=is_named(option, question, kind))
     for address in option.functions:
         function = question.host.by_address[address]
-        if address in _held_by_guests(question.host):
-            yield reject(
-                option,
-                Reason.USED_BY_VM,
-                f"{address} is in a VM that runs on {question.host.name}",
-                "stop that VM (clienthv list names them), or select another device",
-            )
+        if (running := others.runs_with(option, address, question.host)) is not None:
+            yield running
         if virtual := _virtual_functions(function, question.host):
             yield reject(
                 option,
@@ -187,7 +182,7 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
         yield from iommu.bypassed(option, function)
         yield from in_use.objections(option, function)
         for lost in (function, *behind(function, question.host)):
-            yield from _host_needs(option, lost, question, kind)
+            yield from host_needs(option, lost, question, kind)
 
 
 def against_stranger(option: Option, question: Question) -> Objections:
@@ -208,8 +203,10 @@ def is_selected(option: Option, question: Question, kind: Kind) -> bool:
 
 
 def is_named(option: Option, question: Question, kind: Kind) -> bool:
-    """Whether the profile names this device, and not only leaves the choice open."""
-    return bool(question.profile.device(kind).select) and is_selected(option, question, kind)
+    """Whether the profile names this very device, and not only leaves the choice open or to a pattern."""
+    of = option.virtual_function
+    names = {option.device, of.physfn if of is not None else None} & set(question.profile.device(kind).select)
+    return bool(names) and (question.exact is None or any((kind, name) in question.exact for name in names if name))
 
 
 def not_selected(option: Option, question: Question, kind: Kind) -> Rejected:
@@ -236,10 +233,6 @@ def against_stack(option: Option, question: Question) -> Objections:
         )
 
 
-def _held_by_guests(host: Host) -> tuple[str, ...]:
-    return (host.stack.guest_functions if host.stack is not None else None) or ()
-
-
 def _virtual_functions(function: PciFunction, host: Host) -> int:
     """How many virtual functions a physical function has, by whichever fact says so."""
     counted = host.virtual_functions.get(function.address, 0)
@@ -247,23 +240,30 @@ def _virtual_functions(function: PciFunction, host: Host) -> int:
     return max(counted, len(sriov.virtfns), sriov.numvfs or 0) if sriov is not None else counted
 
 
+def unnamed(option: Option, question: Question, kind: Kind) -> Rejected | None:
+    """An objection to what nobody should lose unasked, where the profile names nothing: see ``named_passthrough``."""
+    if question.profile.device(kind).select:
+        return None
+    return reject(
+        option,
+        Reason.NOT_SELECTED,
+        f"{option.device} is the host's: {kind} hardware is handed over only when the profile names it",
+        f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
+    )
+
+
 def named_passthrough(option: Option, question: Question, kind: Kind) -> Objections:
     """As ``passthrough``, for what nobody should lose unasked: disks with data on them, USB and sound sockets.
 
     An unmounted disk still holds somebody's data, and a USB controller somebody's Bluetooth: the profile names it.
     """
-    if not question.profile.device(kind).select:
-        yield reject(
-            option,
-            Reason.NOT_SELECTED,
-            f"{option.device} is the host's: {kind} hardware is handed over only when the profile names it",
-            f'name it in the profile: [devices.{kind}] select = ["{option.device}"]',
-        )
+    if (nameless := unnamed(option, question, kind)) is not None:
+        yield nameless
         return
     yield from passthrough(option, question, kind)
 
 
-def _host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
+def host_needs(option: Option, function: PciFunction, question: Question, kind: Kind) -> Objections:
     """Roles that keep a function with the host, and roles that nobody looked for."""
     host, wanted = question.host, question.profile.device(kind)
     if function.driver in HELD_FOR_GUESTS:

@@ -11,6 +11,7 @@ from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host
 from clienthv.model.plan import Warned
 from clienthv.model.profile import Profile
+from clienthv.strategies import others
 
 RESERVE_MIB: Final = 512
 """MiB of the available memory that stay with the host: for its own programs and for what QEMU needs beside the guest.
@@ -88,11 +89,12 @@ def within(guest: GuestOs, vcpus: int, memory_mib: int) -> tuple[int, int]:
 def _available_mib(host: Host) -> int | None:
     """MiB that can be had without swapping; where only all of the memory is known, three quarters of that.
 
-    Source: kernel, Documentation/filesystems/proc.rst, MemAvailable.
+    Source: kernel, Documentation/filesystems/proc.rst, MemAvailable. It counts what running VMs were promised and have
+    not touched yet as available: that is theirs.
     """
     memory = host.memory
     if memory.available_mib is not None:
-        return memory.available_mib
+        return max(memory.available_mib - others.promised_mib(host), 0)
     return memory.total_mib * 3 // 4 if memory.total_mib is not None else None
 
 

@@ -1,16 +1,13 @@
-"""A network card's virtual functions: those that are there, those that could be made, and what making them takes."""
+"""Virtual functions of network cards, GPUs and NVMe controllers: those that are there, and those that could be made."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 from msgspec.structs import replace
 
-from clienthv.model.change import What
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, SrIov
-from clienthv.model.plan import Decision, HostChange, Kind, Reason, Rejected, Strategy, VirtualFunction
-from clienthv.model.profile import Profile
+from clienthv.model.plan import Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.strategies import iommu, pci
 from clienthv.strategies.frame import Objections, Option, Options, Question, reject
 
@@ -24,32 +21,43 @@ division of the queues up to 15 (drivers/net/ethernet/intel/ixgbe/ixgbe_lib.c).
 """
 
 _PCI_BRIDGE: Final = "0604"
+_CLASSES: Final = {Kind.NIC: "02", Kind.GPU: "03", Kind.DISK: "0108"}
+_WHY: Final = {
+    Kind.NIC: "native speed, and the card stays with the host",
+    Kind.GPU: "near native, the host keeps its GPU",
+    Kind.DISK: "native speed, on the namespaces that the host sees too",
+}
+# The drivers of graphics cards that make virtual functions a guest has drivers for (kernel,
+# drivers/gpu/drm/xe/xe_pci_sriov.c; i915 in Intel's own kernels and the i915-sriov-dkms project).
+_MAKING_GPUS: Final = frozenset({"i915", "xe"})
 # Makes its virtual functions when it is loaded, by the module parameter num_vfs: it has no sriov_configure
 # (drivers/net/ethernet/mellanox/mlx4/main.c).
 _NO_SYSFS: Final = frozenset({"mlx4_core"})
 
 
-def options(question: Question, base_class: str) -> Options:
-    """The virtual functions that are there, in address order; then one for each card that could have some.
+def options(question: Question, kind: Kind) -> Options:
+    """The virtual functions that are there, in address order; then one for each device that could have some.
 
     Of those cards the ones whose link is up come first: a port without a cable gives its virtual functions no
     network either.
     """
     cards = []
-    for function in question.host.by_class.get(base_class, ()):
+    for function in question.host.by_class.get(_CLASSES[kind][:2], ()):
+        if not function.base_class.startswith(_CLASSES[kind]):
+            continue
         if function.physfn is not None:
-            yield _present(function, question.host)
+            yield _present(function, question.host, kind)
         elif function.sriov is not None and not _has_functions(function, question.host):
             cards.append(function)
     for card in sorted(cards, key=lambda c: c.sriov is None or c.sriov.link_up is not True):
-        yield _possible(card, question)
+        yield _possible(card, question, kind)
 
 
 def _has_functions(card: PciFunction, host: Host) -> bool:
     return card.address in host.virtual_functions or bool(card.sriov and card.sriov.virtfns)
 
 
-def _present(function: PciFunction, host: Host) -> Option:
+def _present(function: PciFunction, host: Host, kind: Kind) -> Option:
     card = host.by_address.get(function.physfn or "")
     there = card.sriov.virtfns if card is not None and card.sriov is not None else ()
     index = there.index(function.address) if function.address in there else None
@@ -57,16 +65,16 @@ def _present(function: PciFunction, host: Host) -> Option:
         Strategy.VF,
         function,
         (function.address,),
-        f"a virtual function of {function.physfn}: native speed, and the card stays with the host",
+        f"a virtual function of {function.physfn}: {_WHY[kind]}",
     )
     return replace(made, virtual_function=VirtualFunction(physfn=function.physfn or "", index=index))
 
 
-def _possible(card: PciFunction, question: Question) -> Option:
+def _possible(card: PciFunction, question: Question, kind: Kind) -> Option:
     """A virtual function that is not there yet, at its place by offset and stride; at the card's own where unknown."""
     sriov = card.sriov or SrIov()
     places = [place_of(card, index) for index in range(number(sriov))]
-    selected = question.profile.device(Kind.NIC).select
+    selected = question.profile.device(kind).select
     free = [n for n, place in enumerate(places) if place not in question.taken]
     index = next((n for n in free if places[n] in selected), free[0] if free else 0)
     place = places[index] if places else None
@@ -78,7 +86,7 @@ def _possible(card: PciFunction, question: Question) -> Option:
         functions=(place,) if place else (),
         model=f"{card.vendor_id or '????'}:{sriov.vf_device_id or '????'}",
         backing=card.label,
-        why=f"virtual function {index} of {card.address}, made at start: native speed; the card stays with the host",
+        why=f"virtual function {index} of {card.address}, made at start: {_WHY[kind].replace(', and', ';')}",
         virtual_function=VirtualFunction(physfn=card.address, index=index, created=True),
     )
 
@@ -97,23 +105,29 @@ def place_of(card: PciFunction, index: int) -> str | None:
     return str(place) if place is not None else None
 
 
-def objections(option: Option, question: Question) -> Objections:
-    """What speaks against a network card's virtual function."""
+def objections(option: Option, question: Question, kind: Kind) -> Objections:
+    """What speaks against a virtual function."""
     of = option.virtual_function
     card = question.host.by_address.get(of.physfn) if of is not None else None
+    if kind is Kind.DISK and (unnamed := pci.unnamed(option, question, kind)) is not None:
+        yield unnamed
+        return
     if of is None or card is None or not of.created:  # it is there already
-        yield from pci.passthrough(option, question, Kind.NIC)
-        if card is not None and pci.is_selected(option, question, Kind.NIC):
-            yield from _against_interface(option, card)
-            yield from _against_rights(option, card, question)
+        yield from pci.passthrough(option, question, kind)
+        if card is not None and pci.is_selected(option, question, kind):
+            if (words := question.refused.get(card.address)) is not None:
+                yield reject(option, Reason.VF_NOT_READY, words, "dmesg says more")
+            yield from _against_card(option, card, question, kind)
+            if kind is Kind.NIC:
+                yield from _against_rights(option, card, question)
         return
     # Nobody knows the function's address yet but by its card: that is what an objection names.
     of_card = replace(option, device=card.address, functions=(card.address,))
-    if not pci.is_selected(option, question, Kind.NIC):
-        yield pci.not_selected(of_card, question, Kind.NIC)
+    if not pci.is_selected(option, question, kind):
+        yield pci.not_selected(of_card, question, kind)
         return
     yield from pci.against_stranger(of_card, question)
-    hindered = _hindered(card, question)
+    hindered = _hindered(card, question, kind)
     if hindered is not None:
         reason, detail, fix = hindered
         yield reject(of_card, reason, detail, fix)
@@ -121,9 +135,9 @@ def objections(option: Option, question: Question) -> Objections:
     if not option.functions:
         yield _without_address(of_card, card)
     yield from pci.against_stack(of_card, question)
-    yield from iommu.objections(of_card, question, named=pci.is_named(of_card, question, Kind.NIC))
+    yield from iommu.objections(of_card, question, named=pci.is_named(of_card, question, kind))
     yield from _against_group(of_card, card, question.host)
-    yield from _against_interface(of_card, card)
+    yield from _against_card(of_card, card, question, kind)
     if card.sriov is not None and card.sriov.writable is False:
         yield reject(
             of_card,
@@ -134,7 +148,20 @@ def objections(option: Option, question: Question) -> Objections:
         )
 
 
-def _hindered(card: PciFunction, question: Question) -> tuple[Reason, str, str | None] | None:
+def _against_card(option: Option, card: PciFunction, question: Question, kind: Kind) -> Objections:
+    """What the physical function is or has that its virtual functions suffer from.
+
+    An NVMe controller's virtual functions reach the namespaces of the controller itself, unless somebody attached
+    others (NVM Express Base Specification, "Virtualization Enhancements"): a disk that the host has mounted must not
+    be written by a guest too.
+    """
+    if kind is Kind.NIC:
+        yield from _against_interface(option, card)
+    elif kind is Kind.DISK:
+        yield from pci.host_needs(option, card, question, kind)
+
+
+def _hindered(card: PciFunction, question: Question, kind: Kind) -> tuple[Reason, str, str | None] | None:
     """Why no virtual function can be made on a card: reason, detail and fix; None where nothing is known to hinder.
 
     The kernel leaves the making to the card's own driver (drivers/pci/iov.c, sriov_numvfs_store).
@@ -153,6 +180,9 @@ def _hindered(card: PciFunction, question: Question) -> tuple[Reason, str, str |
     if card.driver == "":
         detail = f"{here} has no driver bound, and its own driver alone creates virtual functions"
         return reason, detail, f"load its driver: lspci -k -s {here} names it"
+    if kind is Kind.GPU and card.driver is not None and card.driver not in _MAKING_GPUS:
+        detail = f"{here}: {card.driver} is not known to create virtual functions that guests have drivers for"
+        return reason, detail, "the drivers xe and i915 (of Intel's own kernels, or i915-sriov-dkms) do"
     if card.driver in _NO_SYSFS:
         detail = f"{here}: the driver {card.driver} creates virtual functions only when it is loaded"
         return reason, detail, f"options {card.driver} num_vfs={number(sriov)} in a file in /etc/modprobe.d"
@@ -225,59 +255,3 @@ def _against_rights(option: Option, card: PciFunction, question: Question) -> Ob
             f"run clienthv as root, or leave out devices.nic.trust and: sudo ip link set dev {interface} "
             f"vf {of.index if of is not None else 0} trust on",
         )
-
-
-def changes(decision: Decision, host: Host, profile: Profile) -> Iterator[HostChange]:
-    """What ``up`` sets on the card of a network card's virtual function, in the order it is set.
-
-    The link first, since libvirt sets nothing through an interface that is down (virNetDevSaveNetConfig); then that
-    no driver of the host takes the new functions; then how many there are; then trust, which needs the function.
-    """
-    of = decision.virtual_function
-    card = host.by_address.get(of.physfn) if of is not None else None
-    if of is None or card is None:
-        return
-    interface = card.interfaces[0] if card.interfaces else None
-    port = interface or f"the interface of {card.address}"
-    if card.sriov is not None and card.sriov.link_up is False:
-        yield HostChange(
-            action=What.LINK_UP,
-            device=card.address,
-            detail=f"bring {port} up; where a router offers addresses, IPv6 takes them",
-            undo="clienthv down brings it down again once no VM needs it",
-            value="up",
-            interface=interface,
-        )
-    if of.created:
-        yield from _creation(card)
-    if profile.device(Kind.NIC).trust and of.index is not None:
-        yield HostChange(
-            action=What.VF_TRUST,
-            device=card.address,
-            detail=f"set trust on for virtual function {of.index} of {port}",
-            undo="clienthv down sets what it was before",
-            value="on",
-            interface=interface,
-            index=of.index,
-        )
-
-
-def _creation(card: PciFunction) -> Iterator[HostChange]:
-    """The changes that create a card's virtual functions."""
-    sriov = card.sriov or SrIov()
-    count = number(sriov)
-    if sriov.drivers_autoprobe:
-        yield HostChange(
-            action=What.VF_AUTOPROBE,
-            device=card.address,
-            detail=f"write 0 to sriov_drivers_autoprobe of {card.address}, so that no driver takes what is created",
-            undo="clienthv down writes 1 again once no VM needs it",
-            value="0",
-        )
-    yield HostChange(
-        action=What.CREATE_VFS,
-        device=card.address,
-        detail=f"create {count} virtual function{'s' * (count > 1)} on {card.address} ({card.label})",
-        undo="clienthv down removes them once no VM needs them",
-        value=str(count),
-    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clienthv.model.plan import Reason, Strategy
+from clienthv.strategies import others
 from clienthv.strategies.frame import Objections, Option, Options, Question, omitted, reject
 
 
@@ -40,6 +41,8 @@ def objections(option: Option, question: Question) -> Objections:
             if known
             else "run clienthv inspect --save on that PC",
         )
+    if option.strategy is Strategy.PASSTHROUGH and (running := others.runs_with_tpm(option, host)) is not None:
+        yield running
     if option.strategy is Strategy.PASSTHROUGH and host.stack is not None and host.stack.privileged is False:
         yield reject(
             option,

@@ -12,7 +12,7 @@ from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.roles import RoleName
 from clienthv.model.usb import UsbDevice, UsbName
-from clienthv.strategies import pci
+from clienthv.strategies import others, pci
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _READ_IT: Final = "run clienthv inspect --save on that PC"
@@ -73,6 +73,8 @@ def objections(option: Option, name: UsbName, question: Question) -> Objections:
             f"{name} on port {device.port} is a hub: what is plugged into it would stay with the host",
             "name the devices that are plugged into it",
         )
+    if (running := others.runs_with_usb(option, device, question.host)) is not None:
+        yield running
     yield from _against_guest(option, name, question)
     if name.port is not None and (device.busnum is None or device.devnum is None):
         yield reject(

@@ -124,6 +124,47 @@ def test_an_nvme_controller_is_written_by_the_guest_and_read_back_by_the_host(pc
     assert pc.state() == untouched()
 
 
+def test_a_virtual_function_of_the_nvme_controller_is_written_beside_the_host(pc: Pc, untouched: Untouched) -> None:
+    nvme = pc.function("1b36:0010")
+    plan = pc.plan(pc.profile("share", disk={"prefer": ["vf"], "select": [nvme]}))
+    assert plan["disk"]["virtual_function"] == {"physfn": nvme, "index": 0, "created": True}
+    pc.up("share", work="write=nvme0n1")
+    function = pc.host.file(f"/sys/bus/pci/devices/{nvme}/virtfn0").linked_to.rsplit("/", 1)[-1]
+    assert pc.driver(function) == "vfio-pci"
+    assert pc.driver(nvme) == "nvme", "the controller itself stays with the host"
+    report = pc.guest("share")
+    assert report.pci["1b36:0010"] == "nvme"
+    (written,) = report.of("write")
+    assert pc.first_mib("/dev/nvme0n1") == written.split()[-1], "the namespace is the host's too"
+    pc.down("share")
+    assert pc.state() == untouched()
+    assert pc.first_mib("/dev/nvme0n1") == written.split()[-1]
+
+
+def test_3d_needs_a_render_node_and_says_so(pc: Pc, untouched: Untouched) -> None:
+    nodes = pc.run("ls /dev/dri/renderD*").rc == 0
+    decision = pc.plan(pc.profile("threed", gpu={"prefer": ["paravirtual-3d", "paravirtual"]}))["gpu"]
+    reasons = {r["reason"] for r in decision["rejected"] if r["strategy"] == "paravirtual-3d"}
+    assert ("no-render-node" in reasons) is not nodes
+    assert decision["strategy"] == ("paravirtual" if reasons else "paravirtual-3d")
+    assert pc.state() == untouched()
+
+
+def test_hyperv_and_a_level_of_x86_64_are_what_the_guest_sees(pc: Pc, untouched: Untouched) -> None:
+    name = pc.profile("levels", cpu={"prefer": ["hardware-virtualization"], "model": "x86-64-v2"})
+    path = f"/etc/clienthv/profiles/{name}.toml"
+    pc.ok(f"sed -i 's/^\\[guest\\]/[guest]\\nos = \"win10\"/' {path}")
+    pc.up(name)
+    domain = pc.domain(name)
+    assert domain.find("features/hyperv/relaxed") is not None
+    assert uses_kvm(pc, name)
+    report = pc.guest(name)
+    assert report.of("hypervisor")
+    assert "hyperv_clocksource" in report.of("clocksource")[0] or domain.find("features/hyperv/stimer") is None
+    pc.down(name)
+    assert pc.state() == untouched()
+
+
 def test_a_whole_card_alone_in_its_group_moves(pc: Pc, untouched: Untouched) -> None:
     card = pc.function("8086:10d3")
     pc.up(pc.profile("whole", nic={"prefer": ["passthrough"], "select": [card]}))

@@ -415,3 +415,54 @@ def test_without_a_name_the_first_connection_that_can_be_used_is_taken_and_the_r
     uri, _, reason = first.removeprefix("connection: ").partition(" (")
     expected = {"qemu:///system": "it answers", "qemu:///session": "the session answers"}
     assert expected.get(uri, "no libvirt daemon can be used") in reason
+
+
+def test_plan_of_a_vm_that_is_there_is_what_up_would_do(machine: Machine) -> None:
+    ok(machine.run("up", "headless", "--name", "there", "--new-disk", "16 MiB"))
+    running = machine.run("plan", "there")
+    assert "it runs now" in running.stderr
+    ok(machine.run("down", "there", "--force"))
+    kept = json.loads(ok(machine.run("plan", "there", "--json")))
+    before = {d["kind"]: (d["strategy"], d["model"]) for d in kept["decisions"]}
+    ok(machine.run("up", "there"))
+    remembered = definition(machine, "there").findtext(".//{urn:clienthv:vm:1}plan")
+    after = {d["kind"]: (d["strategy"], d["model"]) for d in json.loads(remembered or "{}")["decisions"]}
+    assert before == after
+    ok(machine.run("down", "there", "--force", "--undefine"))
+    refused(machine.run("plan", "there"), 5, "there")
+
+
+def test_the_memory_of_a_running_vm_is_told(machine: Machine) -> None:
+    ok(machine.run("up", "demo"))
+    saved = machine.home / "pc.json"
+    ok(machine.run("inspect", "--save", str(saved)))
+    (vm,) = json.loads(saved.read_text())["stack"]["vms"]
+    assert vm["running"]
+    assert vm["memory_mib"] == 1024
+    assert 0 < vm["resident_mib"] < 2048
+    assert vm["name"] == "vm1"
+    ok(machine.run("down", "demo", "--force", "--undefine"))
+
+
+def test_redirected_usb_devices_have_channels_that_qemu_takes_and_missing_huge_pages_do_not_stop_a_vm(
+    machine: Machine,
+) -> None:
+    (machine.home / "roomy.toml").write_text(
+        'extends = "portable"\n[size]\nmemory = "256 MiB"\nmemory_min = "128 MiB"\nhugepages = true\n'
+        "[devices.usb]\nredirect = 2\n"
+        '[devices.display]\nprefer = ["paravirtual"]\n[devices.tpm]\nprefer = ["omit"]\n'
+    )
+    started = ok(machine.run("up", str(machine.home / "roomy.toml")))
+    assert "hugepages-short" in started or definition(machine, "roomy").find("memoryBacking/hugepages") is not None
+    assert len(definition(machine, "roomy").findall("devices/redirdev")) == 2
+    ok(machine.run("down", "roomy", "--force", "--undefine"))
+
+
+def test_a_disk_on_virtio_scsi_starts(machine: Machine) -> None:
+    (machine.home / "scsi.toml").write_text('extends = "headless"\n[devices.disk]\nbus = "virtio-scsi"\n')
+    ok(machine.run("up", str(machine.home / "scsi.toml"), "--new-disk", "16 MiB"))
+    disk = definition(machine, "scsi").find("devices/disk/target")
+    assert disk is not None
+    assert disk.get("bus") == "scsi"
+    assert definition(machine, "scsi").findtext("iothreads") == "1"
+    ok(machine.run("down", "scsi", "--force", "--undefine"))

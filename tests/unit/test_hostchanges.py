@@ -184,3 +184,56 @@ def test_a_pc_without_ip_is_told_what_to_install(monkeypatch: Any) -> None:
     with pytest.raises(HostError, match="ip is not installed") as raised:
         process.set_link("enp1s0", up=True)
     assert "iproute2" in (raised.value.hint or "")
+
+
+CAPABLE = {"vqrfap": 4, "virfap": 2, "vqfrt": 4, "vifrt": 2, "vqfrsm": 2, "vifrsm": 1}
+LISTED = {
+    "secondary-controllers": [
+        {"secondary-controller-identifier": 8 + n, "virtual-function-number": n + 1, "num-virtual-queues": 2 * n,
+         "num-virtual-interrupts": n, "secondary-controller-state": n}
+        for n in range(2)
+    ]
+}  # fmt: skip
+
+
+def nvme_says(monkeypatch: Any) -> list[list[str]]:
+    """An nvme that shows a controller with two secondary ones, the second of them online; what it was called with."""
+    called: list[list[str]] = []
+
+    def nvme(arguments: list[str], node: str) -> str:
+        called.append(arguments)
+        assert arguments[1] == f"/dev/{node}" == "/dev/nvme0"
+        return json.dumps(CAPABLE if arguments[0] == "primary-ctrl-caps" else LISTED)
+
+    monkeypatch.setattr(process, "_nvme", nvme)
+    return called
+
+
+def test_a_secondary_controller_without_resources_gets_its_share_before_it_goes_online(monkeypatch: Any) -> None:
+    called = nvme_says(monkeypatch)
+    assert process.nvme_primary("nvme0")[:2] == (4, 2)
+    process.set_nvme_online("nvme0", 0, of=2)
+    process.set_nvme_online("nvme0", 1, of=2)
+    process.set_nvme_offline("nvme0", 1)
+    done = [" ".join(words[2:]) for words in called if words[0] == "virt-mgmt"]
+    assert done == ["-c 8 -r 1 -a 8 -n 1", "-c 8 -r 0 -a 8 -n 2", "-c 8 -a 9", "-c 9 -a 9", "-c 9 -a 7"]
+    secondary = process.nvme_secondary("nvme0", 1)
+    assert secondary is not None
+    assert secondary.online
+    assert process.nvme_secondary("nvme0", 2) is None
+    with pytest.raises(HostError, match="nvme0"):
+        process.set_nvme_online("nvme0", 2, of=2)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"secondary-controllers": 3}', '{"secondary-controllers": [{}]}'])
+def test_an_nvme_that_says_something_else_is_an_error(text: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(process, "_nvme", lambda *_: text)
+    for ask in (process.nvme_primary, lambda node: process.nvme_secondary(node, 0)):
+        with pytest.raises(HostError, match="nvme0"):
+            ask("nvme0")
+
+
+def test_without_nvme_cli_nothing_is_known_and_nothing_done(monkeypatch: Any) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(HostError, match="nvme is not installed"):
+        process.nvme_primary("nvme0")

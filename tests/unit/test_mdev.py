@@ -293,10 +293,10 @@ def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SharedGpu:
     made = SharedGpu(tmp_path / "pc")
     put = hostchanges._put
 
-    def putting(path: str, value: str, setting: Setting) -> None:
-        put(path, value, setting)
+    def putting(device: str, file: str, value: str, root: str) -> None:
+        put(device, file, value, root)
         try:
-            made.wrote(Path(path), value)
+            made.wrote(Path(root, "sys/bus/pci/devices", device, file), value)
         except OSError as e:
             raise RefusedError(f"the kernel refused: {e.strerror}") from e
 

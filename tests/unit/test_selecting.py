@@ -101,6 +101,33 @@ def test_no_use_is_given_up_for_a_selector_that_means_several() -> None:
     assert SECOND.address in str(caught.value)
 
 
+def test_a_split_group_is_accepted_for_a_device_that_is_named_alone() -> None:
+    overridden = msgspec.structs.replace(pc(FIRST, SECOND), iommu=Iommu(enabled=True, acs_override=True))
+    assert gpu("vendor:nvidia", host=overridden).strategy is Strategy.EMULATED
+    for exactly in ("10de:2504", "name:*970*", SECOND.address):
+        assert gpu(exactly, host=overridden).device == SECOND.address
+
+
+def test_a_disk_controller_is_named_as_one_device_and_not_by_a_pattern_for_several() -> None:
+    disks = tuple(
+        PciFunction(
+            address=f"0000:0{bus}:00.0",
+            class_code="010802",
+            vendor_id="144d",
+            device="NVMe",
+            driver="nvme",
+            iommu_group=bus,
+        )
+        for bus in (4, 5)
+    )
+    text = 'schema = 1\n[devices.disk]\nprefer = ["passthrough", "emulated"]\nselect = ["name:*NVMe*"]'
+    profile = parse((ProfileText("test", "a test", text),))
+    assert planner.plan(pc(disks[0]), profile).of(Kind.DISK).device == disks[0].address
+    with pytest.raises(PlanError, match="as an exact device") as caught:
+        planner.plan(pc(*disks), profile)
+    assert disks[1].address in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "selector",
     [
