@@ -1,4 +1,4 @@
-"""The only module that changes settings of the host: files of SR-IOV in sysfs, link states, trust, NVMe resources.
+"""The only module that changes settings of the host: SR-IOV, mediated devices, link states, trust, NVMe resources.
 
 Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
 trust are set by ``ip``, which knows the running PC alone.
@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 from clienthv import inspect, process
 from clienthv.errors import HostError
 from clienthv.model.change import Change, Setting, What, check
+from clienthv.model.mdev import NO_MDEV
 
 WITHIN = 20.0
 """Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
@@ -48,6 +49,8 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
 
     Raises HostError when ``ip`` is needed and missing.
     """
+    if setting.what is What.CREATE_MDEV:
+        return inspect.mdev_type_now(setting.device, setting.uuid, root)
     card = inspect.read_card(setting.device, root)
     if card is None or (setting.interface is not None and setting.interface not in card.interfaces):
         return None
@@ -103,7 +106,7 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         return Outcome(Fate.NOTHING_TO_UNDO, "")
     if now != change.after:
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
-    if setting.what in (What.CREATE_VFS, What.LINK_UP) and (users := _users(setting, root)):
+    if setting.what in (What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV) and (users := _users(setting, root)):
         return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
     _set(setting, change.before, root)
     back = Change(setting=setting, before=change.after, after=change.before)
@@ -126,6 +129,8 @@ def name_of(setting: Setting) -> str:
             return f"the secondary controller of virtual function {setting.index} of {setting.device}"
         case What.VF_TRUST:
             return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
+        case What.CREATE_MDEV:
+            return f"the mediated device {setting.uuid} of {setting.device}"
 
 
 def _set(setting: Setting, value: str, root: str) -> None:
@@ -141,6 +146,8 @@ def _set(setting: Setting, value: str, root: str) -> None:
                 _set_nvme(setting, value, root)
             except HostError as e:
                 raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
+        case What.CREATE_MDEV:
+            _set_mdev(setting, value, root)
 
 
 def _set_nvme(setting: Setting, value: str, root: str) -> None:
@@ -155,6 +162,16 @@ def _set_nvme(setting: Setting, value: str, root: str) -> None:
         process.set_nvme_offline(node, setting.index or 0)
     else:
         process.set_nvme_online(node, setting.index or 0, (card.sriov.numvfs if card is not None else None) or 1)
+
+
+def _set_mdev(setting: Setting, value: str, root: str) -> None:
+    """Remove a mediated device, and make one of this type (Documentation/driver-api/vfio-mediated-device.rst)."""
+    uuid = setting.uuid
+    if value_of(setting, root) not in (None, NO_MDEV):
+        _put(setting.device, f"{uuid}/remove", "1", root)
+        _wait(lambda: value_of(setting, root) == NO_MDEV)
+    if value != NO_MDEV:
+        _put(setting.device, f"mdev_supported_types/{value}/create", uuid, root)
 
 
 def _write(setting: Setting, value: str, root: str) -> None:
@@ -175,7 +192,8 @@ def _put(device: str, file: str, value: str, root: str) -> None:
         raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
     except OSError as e:
         msg = f"{device}: the kernel refused {value} for {file}: {e.strerror}"
-        raise RefusedError(msg, hint="dmesg says more; the firmware setup may have a switch for SR-IOV") from e
+        firmware = "; the firmware setup may have a switch for SR-IOV" if file.startswith("sriov") else ""
+        raise RefusedError(msg, hint=f"dmesg says more{firmware}") from e
 
 
 def _shows(change: Change, root: str) -> bool:
@@ -192,8 +210,12 @@ def _users(setting: Setting, root: str) -> str:
 
     Functions that clienthv creates have no driver: one that has is in a guest, or somebody bound it. A guest that has
     just ended leaves its function with vfio-pci until libvirt gives it back, so that driver is waited for. What keeps a
-    link up are guests alone: functions with drivers of the host may have been there before.
+    link up are guests alone: functions with drivers of the host may have been there before. A mediated device that is
+    removed under its user keeps the one who removes it waiting.
     """
+    if setting.what is What.CREATE_MDEV:
+        _wait(lambda: not inspect.mdev_users(setting.uuid, root))
+        return ", ".join(f"{name} has it open" for name in inspect.mdev_users(setting.uuid, root))
 
     def drivers() -> dict[str, str]:
         card = inspect.read_card(setting.device, root)

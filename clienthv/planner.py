@@ -228,6 +228,8 @@ def _as_before(options: Iterable[Option], had: Decision | None) -> tuple[Option,
 
     def is_other(option: Option) -> bool:
         of = option.virtual_function
+        if option.strategy is Strategy.MDEV and option.model != had.model:
+            return True
         return option.device != had.device and (of is None or of.physfn != card)
 
     def as_known(option: Option) -> Option:

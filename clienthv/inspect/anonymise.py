@@ -10,7 +10,7 @@ import msgspec
 
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
-from clienthv.model.host import Host, Role, Stack
+from clienthv.model.host import Host, PciFunction, Role, Stack
 from clienthv.model.input import BY_ID, EventDevice
 from clienthv.model.network import VirtualNetwork
 from clienthv.model.usb import UsbRole
@@ -19,6 +19,16 @@ _AnyRole = TypeVar("_AnyRole", Role, UsbRole)
 SCRUBBED: Final = "<scrubbed>"
 ANY_MOUNT: Final = "a mounted filesystem"
 NAME: Final = "this PC"
+ANY_PROGRAM: Final = "a program"
+
+# As the kernel cuts them, after 15 characters.
+_DESKTOP: Final = frozenset(
+    {
+        "Xorg", "Xwayland", "gnome-shell", "kwin_wayland", "kwin_x11", "plasmashell", "sway", "Hyprland", "weston",
+        "mutter-x11-fram", "sddm", "sddm-greeter", "gdm", "lightdm", "lightdm-gtk-gre", "cosmic-comp", "labwc",
+        "systemd-logind", "plymouthd", "nvidia-persiste", "pipewire", "wireplumber", "pulseaudio",
+    }
+)  # fmt: skip
 
 SYSTEM_MOUNTS: Final = frozenset(
     {
@@ -64,7 +74,10 @@ def anonymise(host: Host) -> Host:
     roles = _without_mounts(cleaned.roles)
     stack = cleaned.stack and _without_names(cleaned.stack)
     events = cleaned.events and tuple(_by_path(cleaned.events))
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, roles=roles, usb=usb, stack=stack, events=events)
+    pci = tuple(map(_without_programs, cleaned.pci))
+    return msgspec.structs.replace(
+        cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack, events=events
+    )
 
 
 def _without_names(stack: Stack) -> Stack:
@@ -132,6 +145,16 @@ def _without_mount(evidence: str) -> str:
     if match is None or match.group(2) in SYSTEM_MOUNTS:
         return evidence
     return f"{match.group(1)}{ANY_MOUNT}{match.group(3)}"
+
+
+def _without_programs(function: PciFunction) -> PciFunction:
+    """What somebody runs is theirs: of the programs that have a device open the desktop's own keep their names."""
+    holders = function.known.holders
+    if not holders:
+        return function
+    kept = tuple(dict.fromkeys(name if name in _DESKTOP else ANY_PROGRAM for name in holders))
+    known = msgspec.structs.replace(function.known, holders=kept)
+    return msgspec.structs.replace(function, particulars=known)
 
 
 def _scrubbed(value: Any) -> Any:

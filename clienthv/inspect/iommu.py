@@ -122,3 +122,15 @@ def _about_parameters(kind: Kind | None, parameters: tuple[str, ...] | None, *, 
     if "amd_iommu=on" in parameters:
         said.append(f"{CMDLINE}: amd_iommu=on is not a value the kernel knows; AMD's IOMMU is on unless amd_iommu=off")
     return said
+
+
+def read_reserved(tree: Tree, group: int | None) -> tuple[str, ...] | None:
+    """The ranges of a group that firmware wants mapped one to one; None where nobody can tell.
+
+    Source: Documentation/ABI/testing/sysfs-kernel-iommu_groups, reserved_regions: first and last address, and type.
+    """
+    lines = None if group is None else tree.lines(f"{GROUPS}/{group}/reserved_regions")
+    if lines is None:
+        return None
+    found = (re.fullmatch(r"(0x[0-9a-f]{1,16}) (0x[0-9a-f]{1,16}) direct", line.strip()) for line in lines)
+    return tuple(f"{match[1]}-{match[2]}" for match in found if match)

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
 import msgspec
 
 from clienthv.inspect.files import Tree
+from clienthv.inspect.holders import with_holders
+from clienthv.inspect.iommu import read_reserved
 from clienthv.inspect.machine import RELEASE
+from clienthv.inspect.mdev import read_mdev_types, read_mdevs
 from clienthv.inspect.pciids import DEVICE_PROPERTY, VENDOR_PROPERTY, look_up
 from clienthv.inspect.places import addresses, is_address, is_on_usb, owner
+from clienthv.inspect.resources import read_framebuffers, read_label, read_mmio64_mib
 from clienthv.inspect.sriov import read_sriov
 from clienthv.inspect.storage import Disks
 from clienthv.inspect.udev import Device, devices, is_told
 from clienthv.model.host import Connector, PciFunction
+from clienthv.model.particulars import Mdev, Particulars
 
 _ID: Final = re.compile(r"^0x([0-9a-fA-F]{4})\Z")
 _CLASS: Final = re.compile(r"^0x([0-9a-fA-F]{6})\Z")
@@ -35,6 +40,8 @@ class _Belongings:
     disks: dict[str, list[str]] | None = None
     cards: dict[str, list[Device]] | None = None
     nodes: dict[str, list[Device]] = field(default_factory=dict)
+    framebuffers: Mapping[str, str] | None = None
+    mdevs: Mapping[str, tuple[Mdev, ...]] = field(default_factory=dict)
 
 
 def read_functions(tree: Tree, disks: Disks) -> tuple[PciFunction, ...]:
@@ -48,7 +55,7 @@ def read_functions(tree: Tree, disks: Disks) -> tuple[PciFunction, ...]:
     functions = tuple(sorted(unique.values(), key=lambda f: f.place))
     if not any(f.driver for f in functions) and not tree.exists("/sys/bus/pci/drivers"):
         functions = tuple(msgspec.structs.replace(f, driver=None) for f in functions)  # a trimmed tree tells none
-    return _named(functions)
+    return _named(with_holders(tree, functions))
 
 
 def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunction:
@@ -57,6 +64,8 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
     card = next(iter((belongings.cards or {}).get(address, ())), None)
     node = next(iter(belongings.nodes.get(address, ())), None)
     interfaces = _of(belongings.interfaces, address)
+    group = _number(tree.target(f"{here}/iommu_group"))
+    held = belongings.framebuffers
     return PciFunction(
         address=address,
         class_code=class_code,
@@ -68,7 +77,7 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
         device=device.properties.get(DEVICE_PROPERTY),
         revision=_matched(tree, f"{here}/revision", _REVISION),
         driver=tree.target(f"{here}/driver") or (None if tree.exists(f"{here}/driver") else ""),
-        iommu_group=_number(tree.target(f"{here}/iommu_group")),
+        iommu_group=group,
         boot_vga=tree.switch(f"{here}/boot_vga"),
         reset_methods=_reset_methods(tree, here),
         numa_node=tree.number(f"{here}/numa_node"),
@@ -81,6 +90,14 @@ def _function(tree: Tree, device: Device, belongings: _Belongings) -> PciFunctio
         interfaces=interfaces,
         block_devices=_of(belongings.disks, address),
         access_platform=_access_platform(tree, here),
+        particulars=Particulars(
+            reserved_memory=read_reserved(tree, group),
+            mmio64_mib=read_mmio64_mib(tree, here),
+            framebuffer=None if held is None else held.get(address, ""),
+            firmware_label=read_label(tree, here),
+            mdev_types=read_mdev_types(tree, here) if (class_code or "").startswith(_DISPLAY) else None,
+            mdevs=belongings.mdevs.get(address),
+        ),
     )
 
 
@@ -99,7 +116,7 @@ def _access_platform(tree: Tree, here: str) -> bool | None:
 
 
 def _belongings(tree: Tree, disks: Disks) -> _Belongings:
-    found = _Belongings()
+    found = _Belongings(framebuffers=read_framebuffers(tree), mdevs=read_mdevs(tree))
     if is_told(tree, "net"):
         found.interfaces = _by_owner((d.path, d.name) for d in devices(tree, "net"))
     if is_told(tree, "block"):

@@ -43,6 +43,6 @@ def foresee(connect: str | None, name: str, say: live.Say) -> Foreseen | None:
 def _foreseen(connection: Connection, domain: Domain, before: Remembered) -> Foreseen:
     profile = profile_model.parse(before.profile)
     host = live.read_host(connection, but=before.name)
-    wish = keeping.asked(pinned(profile, before.seen), before, host, ())
+    wish = keeping.with_mdev(keeping.asked(pinned(profile, before.seen), before, host, ()), before.name)
     plan = planner.plan(host, wish.profile, kept=wish.kept, guest=guests.read(profile.guest.os))
     return Foreseen(plan, tuple(keeping.changes(before, plan, host)), domain.is_active())

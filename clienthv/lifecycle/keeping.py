@@ -18,6 +18,7 @@ from clienthv.model import profile as profile_model
 from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.identity import Identity
+from clienthv.model.mdev import uuid_of
 from clienthv.model.plan import Decision, Extras, Kind, Plan, Strategy
 from clienthv.model.profile import Profile
 from clienthv.strategies import Kept
@@ -53,6 +54,11 @@ def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Coll
             plugged=_was(before).device(Kind.NIC).network == profile.device(Kind.NIC).network,
         ),
     )
+
+
+def with_mdev(wish: Asked, name: str) -> Asked:
+    """The question with the mediated device that the VM would have, so that one left from before counts as its own."""
+    return wish._replace(kept=msgspec.structs.replace(wish.kept or Kept(), mdev=uuid_of(name)))
 
 
 def _decisions(profile: Profile, before: Remembered, upgrade: Iterable[Kind]) -> Iterator[tuple[Kind, Decision]]:
@@ -106,6 +112,8 @@ def hardware(plan: Plan, profile: Profile, before: Remembered | None, host: Host
     for decision in plan.decisions:
         physfn = decision.virtual_function.physfn if decision.virtual_function is not None else None
         passed = decision.functions if decision.strategy is Strategy.PASSTHROUGH else ()
+        if decision.strategy is Strategy.MDEV and decision.device is not None:
+            passed = (decision.device,)
         for address in (physfn,) if physfn is not None else passed:
             if address in host.by_address:
                 kept.setdefault(address, identity.identity_of(host.by_address[address], host))

@@ -22,6 +22,7 @@ from clienthv.lifecycle.returning import Site
 from clienthv.lifecycle.undisturbed import undisturbed
 from clienthv.model.change import OF_A_FUNCTION, Change, Setting, What, check
 from clienthv.model.host import Host
+from clienthv.model.mdev import uuid_of
 from clienthv.model.plan import HostChange, Kind, Plan, VirtualFunction
 
 _OWN = frozenset(What)
@@ -36,11 +37,11 @@ class Ready(msgspec.Struct, frozen=True):
 
 @contextmanager
 def journal_for(plan: Plan, site: Site, say: live.Say) -> Iterator[Journal | None]:
-    """The journal, held until the VM runs, where a plan rests on a virtual function; None elsewhere.
+    """The journal, held until the VM runs, where a plan rests on a virtual function or a share; None elsewhere.
 
     Held so long, no other clienthv can take the function or undo what it needs in between.
     """
-    if not _of(plan):
+    if not _of(plan) and not any(c.action == What.CREATE_MDEV for c in plan.host_changes):
         yield None
         return
     with journal.held(returning.where(site.root), say) as held:
@@ -125,7 +126,9 @@ def _try_one(change: HostChange, site: Site, held: Journal) -> None:
 
 def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     """Write a change down, then make it. One that is there already is nobody's."""
-    setting = Setting(what=What(wanted.action), device=wanted.device, interface=wanted.interface, index=wanted.index)
+    what = What(wanted.action)
+    mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
+    setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
     before = hostchanges.value_of(setting, site.root)
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"

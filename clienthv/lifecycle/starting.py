@@ -67,7 +67,7 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
     seen = before.seen if before else Seen()
     host = live.read_host(connection, but=name)
     wish = keeping.asked(pinned(profile, seen), before, host, request.upgrade)
-    wish = wish._replace(guest=guests.read(profile.guest.os))
+    wish = keeping.with_mdev(wish._replace(guest=guests.read(profile.guest.os)), name)
     plan = planner.plan(host, wish.profile, kept=wish.kept, guest=wish.guest)
     _refuse_useless_disk(request, plan, name)
     site = Site(connection, name)

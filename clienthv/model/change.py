@@ -15,6 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.model.host import Address
+from clienthv.model.mdev import is_type_or_none, is_uuid
 from clienthv.model.network import INTERFACE
 
 _INTERFACE: Final = re.compile(rf"{INTERFACE}\Z")
@@ -24,9 +25,10 @@ _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
 
 @unique
 class What(StrEnum):
-    """A setting of a physical function. The order is the one they are made in; the last two are a virtual function's.
+    """A setting of a physical function, in the order they are made in; then two of a virtual one, and a GPU's share.
 
     ``NVME_FLEXIBLE`` is how many flexible queue and interrupt resources an NVMe primary controller has ("4/2").
+    ``CREATE_MDEV`` is the type of a GPU's mediated device, or "none" where it is not there.
     """
 
     LINK_UP = "link-up"
@@ -35,6 +37,7 @@ class What(StrEnum):
     CREATE_VFS = "create-vfs"
     VF_TRUST = "vf-trust"
     NVME_ONLINE = "nvme-online"
+    CREATE_MDEV = "create-mdev"
 
 
 OF_A_FUNCTION: Final = frozenset({What.VF_TRUST, What.NVME_ONLINE})
@@ -57,19 +60,27 @@ _VALUES: Final[dict[What, Callable[[str], bool]]] = {
     What.CREATE_VFS: _is_number,
     What.VF_TRUST: frozenset({"on", "off"}).__contains__,
     What.NVME_ONLINE: frozenset({"on", "off"}).__contains__,
+    What.CREATE_MDEV: is_type_or_none,
 }
 
 
 class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One setting: of which physical function; ``interface`` is its network interface, ``index`` a VF's number.
 
-    The link state and the trust need the interface; what is set for one function needs its index.
+    The link state and the trust need the interface; what is set for one function needs its index; a mediated device
+    its UUID as ``mdev``.
     """
 
     what: What
     device: Address
     interface: str | None = None
     index: Annotated[int, Meta(ge=0, le=_LAST_VF)] | None = None
+    mdev: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def uuid(self) -> str:
+        """The UUID of a mediated device; "" where the setting is of another kind."""
+        return "" if self.mdev is msgspec.UNSET else self.mdev
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -96,6 +107,9 @@ def check(change: Change) -> Change:
         raise ValueError(msg)
     if (setting.what in OF_A_FUNCTION) is not (setting.index is not None):
         msg = f"{setting.what} with index {setting.index}"
+        raise ValueError(msg)
+    if (setting.what is What.CREATE_MDEV) is not is_uuid(setting.uuid) or (setting.uuid and not is_uuid(setting.uuid)):
+        msg = f"{setting.what} with the mediated device {setting.uuid!r}"
         raise ValueError(msg)
     for value in (change.before, change.after):
         if not _VALUES[setting.what](value):

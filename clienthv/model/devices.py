@@ -23,12 +23,22 @@ class Verdict(StrEnum):
     NO = "no"
 
 
+@unique
+class Reset(StrEnum):
+    """Whether a function works again after a guest has had it: always, not before the PC is restarted, or who knows."""
+
+    RESTARTABLE = "restartable"
+    ONCE_PER_BOOT = "once-per-boot"
+    UNKNOWN = "unknown"
+
+
 class Device(msgspec.Struct, frozen=True, kw_only=True):
     """One PCI function that is no bridge.
 
     ``along`` are the addresses of the other functions that go with it, empty where the verdict is no. ``serves_as``
     is the kind of device that a profile can name it for; None where there is none, and it can only move with another.
-    ``objections`` is everything that speaks against it, empty unless the verdict is no.
+    ``objections`` is everything that speaks against it, empty unless the verdict is no. ``reset`` is whether a VM
+    that has it can be started again.
     """
 
     address: Address
@@ -38,6 +48,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
     along: tuple[Address, ...]
     serves_as: Kind | None
     objections: tuple[Rejected, ...]
+    reset: Reset = Reset.UNKNOWN
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True):

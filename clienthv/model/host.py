@@ -19,6 +19,7 @@ from msgspec import Meta
 from clienthv.errors import DocumentError
 from clienthv.model.input import EventDevice as EventDevice
 from clienthv.model.network import HostNetwork as HostNetwork
+from clienthv.model.particulars import NOTHING, Particulars
 from clienthv.model.platform import Core as Core
 from clienthv.model.platform import Cpu as Cpu
 from clienthv.model.platform import Hugepages as Hugepages
@@ -83,7 +84,8 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``driver`` is the bound driver's name, "" when none is bound. ``class_code`` is the class with its
     programming interface (six digits) or without where that is unknown. ``reset_methods`` as in sysfs.
     ``bridge_path`` holds the bridges from the root to the function. ``access_platform``, of virtio devices alone, is
-    whether they reach memory through the IOMMU (virtio specification, VIRTIO_F_ACCESS_PLATFORM).
+    whether they reach memory through the IOMMU (virtio specification, VIRTIO_F_ACCESS_PLATFORM). ``particulars`` is
+    left out of documents in which nobody looked for any.
     """
 
     address: Address
@@ -109,6 +111,12 @@ class PciFunction(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     interfaces: tuple[str, ...] | None = None
     block_devices: tuple[str, ...] | None = None
     access_platform: bool | None = None
+    particulars: Particulars | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def known(self) -> Particulars:
+        """Its particulars; nothing is known of them where nobody looked."""
+        return NOTHING if self.particulars is msgspec.UNSET else self.particulars
 
     @cached_property
     def place(self) -> PciAddress:

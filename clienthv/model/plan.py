@@ -39,6 +39,7 @@ class Strategy(StrEnum):
 
     PASSTHROUGH = "passthrough"
     VF = "vf"
+    MDEV = "mdev"
     PARAVIRTUAL_3D = "paravirtual-3d"
     PARAVIRTUAL = "paravirtual"
     EMULATED = "emulated"
@@ -57,7 +58,7 @@ _S = Strategy
 STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.CPU: (_S.HARDWARE_VIRTUALIZATION, _S.BINARY_TRANSLATION),
     Kind.FIRMWARE: (_S.UEFI_SECURE_BOOT, _S.UEFI, _S.BIOS),
-    Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.GPU: (_S.PASSTHROUGH, _S.VF, _S.MDEV, _S.PARAVIRTUAL_3D, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.NIC: (_S.VF, _S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.DISK: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
@@ -107,6 +108,7 @@ class Reason(StrEnum):
     GIVEN_TO_OTHER_VM = "given-to-other-vm"
     BYPASSES_IOMMU = "bypasses-iommu"
     IOMMU_BYPASS_UNKNOWN = "iommu-bypass-unknown"
+    RESERVED_MEMORY = "reserved-memory"
     # what the host needs
     BOOT_DISPLAY = "boot-display"
     BOOT_DISPLAY_UNKNOWN = "boot-display-unknown"
@@ -119,6 +121,7 @@ class Reason(StrEnum):
     HOST_INPUT = "host-input"
     HOST_INPUT_UNKNOWN = "host-input-unknown"
     IS_PHYSICAL_FUNCTION = "is-physical-function"
+    IN_USE = "in-use"
     # USB devices
     USB_UNKNOWN = "usb-unknown"
     NOT_PLUGGED_IN = "not-plugged-in"
@@ -145,10 +148,15 @@ class Reason(StrEnum):
     VF_ADDRESS_UNKNOWN = "vf-address-unknown"
     NO_PF_INTERFACE = "no-pf-interface"
     VF_NOT_READY = "vf-not-ready"
+    # mediated devices
+    NO_MDEV_TYPE = "no-mdev-type"
+    MDEV_USED_UP = "mdev-used-up"
+    MDEV_UNKNOWN = "mdev-unknown"
     # what the guest and QEMU can do
     NO_GUEST_DRIVER = "no-guest-driver"
     GUEST_FIRMWARE = "guest-firmware"
     NOT_IN_QEMU = "not-in-qemu"
+    IS_PROCESSOR_GRAPHICS = "is-processor-graphics"
     NO_RENDER_NODE = "no-render-node"
     RENDER_NODE_UNKNOWN = "render-node-unknown"
     NO_TPM_DEVICE = "no-tpm-device"

@@ -1,4 +1,4 @@
-"""How a profile names devices of the host: by address, ids, vendor, name, or the path of bridges to them."""
+"""How a profile names devices of the host: by address, ids, vendor, name, label, or the path of bridges to them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ADDRESS: Final = PCI_ADDRESS_PATTERN.removeprefix("^").removesuffix(r"$(?!\n)")
 _PLACE: Final = r"[0-1][0-9a-f]\.[0-7]"
 _TEXT: Final = r"[^*\x00-\x1f\x7f]*"
 PATTERN: Final = (
-    rf"^({_ADDRESS}|[0-9a-f]{{4}}:([0-9a-f]{{4}})?|vendor:(amd|intel|nvidia)|name:{_TEXT}(\*{_TEXT}){{0,4}}"
+    rf"^({_ADDRESS}|[0-9a-f]{{4}}:([0-9a-f]{{4}})?|vendor:(amd|intel|nvidia)|(name|label):{_TEXT}(\*{_TEXT}){{0,4}}"
     rf"|path:{_ADDRESS}(/{_PLACE}){{0,16}})$(?!\n)"
 )
 """A name's length and its number of stars are limited: a profile may come from a stranger."""
@@ -27,7 +27,8 @@ Selector = Annotated[
     Meta(
         pattern=PATTERN,
         max_length=100,
-        description='0000:01:00.0, 10de:1b80, "10de:", "vendor:amd", "name:*RTX*", or "path:0000:00:01.1/00.0"',
+        description='0000:01:00.0, 10de:1b80, "10de:", "vendor:amd", "name:*RTX*", "label:Onboard LAN", or '
+        '"path:0000:00:01.1/00.0"',
     ),
 ]
 
@@ -43,15 +44,20 @@ def fits(selector: str, function: PciFunction) -> bool:
         case "vendor":
             return function.vendor_id in VENDORS[rest]
         case "name":
-            return bool(function.vendor or function.device) and fnmatch.fnmatchcase(
-                function.label.lower(), rest.lower().replace("[", "[[]")
-            )
+            return bool(function.vendor or function.device) and _is_like(function.label, rest)
+        case "label":
+            return function.known.firmware_label is not None and _is_like(function.known.firmware_label, rest)
         case "path":
             return function.bridge_path is not None and rest == path_of(function)
         case _ if selector.count(":") == 1:
             return function.vendor_id == kind and rest in ("", function.device_id)
         case _:
             return selector == function.address
+
+
+def _is_like(text: str, wanted: str) -> bool:
+    """Whether a text is the wanted one, in whatever case; ``*`` stands for anything."""
+    return fnmatch.fnmatchcase(text.lower(), wanted.lower().replace("[", "[[]"))
 
 
 def path_of(function: PciFunction) -> str:
@@ -62,4 +68,4 @@ def path_of(function: PciFunction) -> str:
 
 def is_address(selector: str) -> bool:
     """Whether a selector is the plain address of a device."""
-    return selector.count(":") == 2 and not selector.startswith(("name:", "path:"))
+    return selector.count(":") == 2 and not selector.startswith(("name:", "label:", "path:"))

@@ -11,6 +11,7 @@ from clienthv.model import values
 from clienthv.model.host import RoleName
 from clienthv.model.input import EVENT_NAME_PATTERN
 from clienthv.model.network import RUNG_PATTERN
+from clienthv.model.particulars import MdevTypeId
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
 from clienthv.model.usb import USB_WISH_PATTERN
@@ -85,6 +86,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ``require`` are the strategies without which there shall be no VM; ``forbid`` are never taken.
     ``allow`` lifts the refusal to take what the host itself uses, only for devices that ``select`` names exactly.
     ``devices`` are single USB devices, for ``usb`` alone.
+    ``mdev_type``, for the GPU alone, is the type of mediated device to take; without it the largest that there is.
     ``bus``, for the disk alone, is how a paravirtual one hangs, ``pin``, for the cpu alone, whether each virtual
     processor gets a thread of the host to itself.
     ``redirect``, for ``usb`` alone, is how many devices of whoever looks at the screen can be plugged in over SPICE.
@@ -104,6 +106,7 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bus: DiskBus | None = None
     pin: bool = False
     trust: bool = False
+    mdev_type: MdevTypeId | None = None
     redirect: Annotated[int, Meta(ge=0, le=4)] = 0
     looking_glass: Annotated[str, Meta(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$(?!\n)")] | None = None
     network: Rungs = ()

@@ -9,6 +9,7 @@ import msgspec
 
 from clienthv.model import plan as plan_model
 from clienthv.model.host import DomainCapabilities, Host
+from clienthv.model.mdev import uuid_of
 from clienthv.model.network import Plug
 from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.usb import UsbName
@@ -69,6 +70,13 @@ class UsbView(msgspec.Struct, frozen=True):
     device: str = ""
 
 
+class MdevView(msgspec.Struct, frozen=True):
+    """A mediated device: its UUID, and whether its picture is shown on the virtual screen."""
+
+    uuid: str
+    display: str
+
+
 class CompanionView(msgspec.Struct, frozen=True):
     """A USB 1.1 controller beside an EHCI one, and the port it begins at."""
 
@@ -127,6 +135,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     cdrom_bus: str
     cdrom_target: str
     host_devices: tuple[PciView, ...]
+    mdev: MdevView | None
     nic_vf: PciView | None
     nic_model: str
     nic_plug: PlugView
@@ -169,6 +178,7 @@ def view(vm: Vm, host: Host) -> View:
     uefi = firmware.strategy is not Strategy.BIOS
     hardware = cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION
     spice = display.model == "spice"
+    mdev = _mdev(vm, capabilities)
     nic_passed = nic.strategy in (Strategy.PASSTHROUGH, Strategy.VF, Strategy.OMIT)
     return View(
         name=vm.name,
@@ -205,13 +215,14 @@ def view(vm: Vm, host: Host) -> View:
         cdrom_bus="sata" if board.machine == "q35" else "ide",
         cdrom_target="sdz" if board.machine == "q35" else "hdd",
         host_devices=_host_devices(plan),
+        mdev=mdev,
         nic_vf=_pci(nic.functions[0]) if nic.strategy is Strategy.VF else None,
         nic_model="" if nic_passed else nic.model,
         nic_plug=_plug(nic.network),
         mac=vm.seen.mac or "",
         spice=spice,
         vnc=display.model == "vnc",
-        render_node=_render_node(host) if gpu.strategy is Strategy.PARAVIRTUAL_3D else "",
+        render_node=_render_node(host) if gpu.strategy is Strategy.PARAVIRTUAL_3D or _is_drawn(mdev) else "",
         video=_video(gpu, display, capabilities),
         video_3d=gpu.strategy is Strategy.PARAVIRTUAL_3D,
         sound=_sound(plan.of(Kind.AUDIO)),
@@ -268,6 +279,22 @@ def _host_devices(plan: plan_model.Plan) -> tuple[PciView, ...]:
     return tuple(_pci(a, boots=boots) for a, boots in sorted(addresses.items()))
 
 
+def _mdev(vm: Vm, capabilities: DomainCapabilities | None) -> MdevView | None:
+    """The GPU's mediated device. Intel's shows its picture through dma-buf, for which QEMU needs OpenGL.
+
+    Source: libvirt, formatdomain, hostdev ``display`` (needs graphics); kernel, VFIO_DEVICE_QUERY_GFX_PLANE.
+    """
+    gpu, display = vm.plan.of(Kind.GPU), vm.plan.of(Kind.DISPLAY)
+    if gpu.strategy is not Strategy.MDEV:
+        return None
+    drawn = gpu.model.startswith("i915-") and capabilities is not None and "egl-headless" in capabilities.graphics
+    return MdevView(uuid_of(vm.name), "on" if drawn and display.strategy is not Strategy.OMIT else "off")
+
+
+def _is_drawn(mdev: MdevView | None) -> bool:
+    return mdev is not None and mdev.display == "on"
+
+
 def _usb_devices(plan: plan_model.Plan, host: Host) -> tuple[UsbView, ...]:
     """Every single USB device that is handed over; those that go with their controller are host devices already.
 
@@ -315,7 +342,7 @@ def _render_node(host: Host) -> str:
 
 def _video(gpu: Decision, display: Decision, capabilities: DomainCapabilities | None) -> str:
     """The virtual adapter. Beside a GPU of its own the guest gets the plainest one, for the virtual screen alone."""
-    if gpu.strategy not in (Strategy.PASSTHROUGH, Strategy.VF, Strategy.OMIT):
+    if gpu.strategy not in (Strategy.PASSTHROUGH, Strategy.VF, Strategy.MDEV, Strategy.OMIT):
         return gpu.model
     if gpu.strategy is Strategy.OMIT or display.strategy is Strategy.OMIT:
         return "none"

@@ -18,7 +18,8 @@ def lines(devices: Devices) -> Iterator[str]:
     width = min(max((len(d.name) for d in devices.devices), default=0), _NAME_WIDTH)
     for device in devices.devices:
         group = "-" if device.iommu_group is None else str(device.iommu_group)
-        yield f"  {device.address}  group {group:>3}  {_cut(device.name):<{width}}  {_verdict(device)}"
+        name = f"{_cut(device.name):<{width}}"
+        yield f"  {device.address}  group {group:>3}  {name}  {device.reset:<13}  {_verdict(device)}"
         for objection in device.objections:
             yield f"      {objection.detail} [{objection.reason}]"
             if objection.fix:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clienthv.model import values
-from clienthv.model.plan import HOST_DEVICES, Decision, Plan, Reason, Rejected
+from clienthv.model.plan import HOST_DEVICES, Decision, Plan, Reason, Rejected, Strategy
 from clienthv.model.plans import Plans
 
 
@@ -49,7 +49,7 @@ def together(plans: Plans, *, explain: bool = False) -> Iterator[str]:
 
 
 def _shared_out(plan: Plan) -> Iterator[Decision]:
-    return (d for d in plan.decisions if d.strategy in HOST_DEVICES)
+    return (d for d in plan.decisions if d.strategy in (*HOST_DEVICES, Strategy.MDEV))
 
 
 def _whose(decision: Decision) -> str:

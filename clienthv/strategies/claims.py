@@ -35,6 +35,8 @@ SHARED = Claim(alone=False)
 
 def claims(choice: Option | Decision, kind: Kind, question: Question) -> Mapping[str, Claim]:
     """What an option or decision claims, by key."""
+    if choice.strategy is Strategy.MDEV and choice.device is not None:
+        return dict(_of_mdev(choice, choice.device, question))
     if choice.strategy not in HOST_DEVICES:
         return {}
     if kind is Kind.TPM:
@@ -61,6 +63,14 @@ def _of_functions(choice: Option | Decision, question: Question) -> Iterator[tup
     for device in host.usb or ():
         if device.controller in moving:
             yield _port(device.port), ALONE
+
+
+def _of_mdev(choice: Option | Decision, device: str, question: Question) -> Iterator[tuple[str, Claim]]:
+    """An instance of a type, of which there are so many; the card itself cannot go to another VM meanwhile."""
+    types = question.host.by_address[device].known.mdev_types or ()
+    available = next((t.available for t in types if t.id == choice.model), None)
+    yield f"{choice.model} of {device}", Claim(alone=False, capacity=max(available or 0, 1))
+    yield f"virtual functions of {device}", SHARED
 
 
 def _event(link: str, host: Host) -> str:

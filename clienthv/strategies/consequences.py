@@ -7,7 +7,19 @@ from collections.abc import Iterator
 from clienthv.model.host import HELD_FOR_GUESTS, Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason, Strategy, Warned
 from clienthv.model.usb import UsbName
-from clienthv.strategies import cautions, evdev, networks, others, size, system, usb_device, vf_changes
+from clienthv.strategies import (
+    cautions,
+    evdev,
+    graphics_cards,
+    mdev,
+    networks,
+    others,
+    reset,
+    size,
+    system,
+    usb_device,
+    vf_changes,
+)
 from clienthv.strategies.frame import Question
 
 
@@ -16,6 +28,7 @@ def host_changes(decisions: tuple[Decision, ...], question: Question) -> Iterato
     host = question.host
     for decision in decisions:
         yield from vf_changes.changes(decision, host, question.profile)
+        yield from mdev.changes(decision)
     addresses = sorted({a for d in decisions if d.strategy in HOST_DEVICES for a in d.functions})
     for address in addresses:
         driver = host.by_address[address].driver if address in host.by_address else ""
@@ -91,6 +104,8 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
         if (function := host.by_address.get(address)) is not None:
             yield from cautions.usb_with_gpu(host, function, decision.name)
     yield from cautions.acs_override(host, decision.name)
+    yield from graphics_cards.warnings(decision, question)
+    yield from reset.warnings(decision.functions, host, decision.name)
 
 
 def _usb_risks(decision: Decision, name: UsbName, question: Question) -> Iterator[Warned]:

@@ -22,6 +22,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
     decisions: Mapping[Kind, Decision] = MappingProxyType({})
     strangers: Mapping[str, str] = MappingProxyType({})
+    mdev: str | None = None
+    """The UUID that its mediated device has, whether or not there is one."""
     extras: Extras | None = None
     plugged: bool = True
     """Whether its network card stays plugged into what it was; not when the profile asks for something else now."""

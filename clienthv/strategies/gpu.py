@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from clienthv.model.plan import Kind, Reason, Strategy
-from clienthv.strategies import pci, screens, sriov
+from clienthv.strategies import graphics_cards, mdev, pci, screens, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
 
 _DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
@@ -22,6 +22,8 @@ def options(strategy: Strategy, question: Question) -> Options:
                 yield pci.whole(gpu, question, Kind.GPU, "native speed, tied to this PC")
         case Strategy.VF:
             yield from sriov.options(question, Kind.GPU)
+        case Strategy.MDEV:
+            yield from mdev.options(question)
         case Strategy.PARAVIRTUAL_3D:
             node = next((f for f in screens.gpus_of(host) if f.render_node), None)
             yield Option(
@@ -49,9 +51,13 @@ def objections(option: Option, question: Question) -> Objections:
     match option.strategy:
         case Strategy.PASSTHROUGH:
             yield from pci.passthrough(option, question, Kind.GPU)
+            yield from graphics_cards.objections(option, question)
             yield from _guest_driver(option, question)
         case Strategy.VF:
             yield from sriov.objections(option, question, Kind.GPU)
+            yield from _guest_driver(option, question)
+        case Strategy.MDEV:
+            yield from mdev.objections(option, question)
             yield from _guest_driver(option, question)
         case Strategy.PARAVIRTUAL_3D:
             yield from needs_virtio(option, question, "gpu")

@@ -33,6 +33,7 @@ def objections(option: Option, question: Question, *, named: bool) -> Objections
             if known
             else "run clienthv inspect --save on that PC, or list its IOMMU groups",
         )
+    yield from _reserved(option, host)
     if iommu.interrupt_remapping is False:
         yield reject(
             option,
@@ -55,6 +56,29 @@ def objections(option: Option, question: Question, *, named: bool) -> Objections
             "libvirt's domain capabilities offer no VFIO for PCI devices (hostdev pciBackend is empty)",
             "sudo modprobe vfio-pci",
         )
+
+
+def _reserved(option: Option, host: Host) -> Objections:
+    """The kernel gives VFIO no group with memory that firmware wants mapped one to one.
+
+    Source: kernel, Documentation/ABI/testing/sysfs-kernel-iommu_groups (reserved_regions, type "direct"; that of
+    graphics and USB is "direct-relaxable" and does no harm); drivers/iommu/iommu.c, require_direct.
+    """
+    moving = [host.by_address[a] for a in option.functions if a in host.by_address]
+    held = [(f.address, f.known.reserved_memory) for f in moving if f.known.reserved_memory]
+    if not held:
+        return
+    address, ranges = held[0]
+    more = f" and {len(ranges) - 1} more" if len(ranges) > 1 else ""
+    yield reject(
+        option,
+        Reason.RESERVED_MEMORY,
+        f"{address}: firmware wants the memory {ranges[0]}{more} mapped one to one for its IOMMU group (type direct in "
+        "reserved_regions), so the kernel refuses it to guests",
+        'turn off "Pre-Boot DMA Protection" in the firmware setup or update the firmware, where it is AMD\'s'
+        if host.iommu.kind == "amd-vi"
+        else "none by software: the firmware's RMRR for this device has to go, by an update or a setting of it",
+    )
 
 
 def _without_iommu(option: Option, host: Host) -> Rejected:

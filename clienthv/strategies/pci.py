@@ -8,7 +8,7 @@ from typing import Final
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction, RoleName
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.values import PciAddress
-from clienthv.strategies import iommu, others, screens
+from clienthv.strategies import in_use, iommu, others, screens
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _HOST_BRIDGE: Final = "0600"
@@ -180,6 +180,7 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
                 f"echo 0 | sudo tee /sys/bus/pci/devices/{address}/sriov_numvfs, when none of them is in use",
             )
         yield from iommu.bypassed(option, function)
+        yield from in_use.objections(option, function)
         for lost in (function, *behind(function, question.host)):
             yield from host_needs(option, lost, question, kind)
 

@@ -18,7 +18,7 @@ from clienthv.model.plan import HOST_DEVICES, Kind, Rejected, Strategy, Warned
 from clienthv.model.profile import Device as Wanted
 from clienthv.model.profile import Devices as Tables
 from clienthv.model.profile import Profile
-from clienthv.strategies import RULES, Option, Question, cautions, pci, screens
+from clienthv.strategies import RULES, Option, Question, cautions, pci, reset, screens
 
 _KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB)
 # Which of a profile's tables names a function that no kind covers decides nothing: the rules for all are the same.
@@ -99,6 +99,7 @@ def _device(function: PciFunction, asked: _Asked) -> Device:
         along=() if objections else others,
         serves_as=asked.serves_as(function),
         objections=objections,
+        reset=reset.judged(function, along or asked.card(function), asked.host).reset,
     )
 
 

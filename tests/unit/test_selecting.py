@@ -12,6 +12,7 @@ import pytest
 from clienthv import planner
 from clienthv.errors import PlanError, ProfileError
 from clienthv.model.host import Host, Iommu, Kvm, PciFunction, Role, RoleName
+from clienthv.model.particulars import Particulars
 from clienthv.model.plan import Decision, Kind, Reason, Strategy
 from clienthv.model.profile import ProfileText, parse
 from clienthv.model.selector import path_of
@@ -26,7 +27,7 @@ SECOND = msgspec.structs.replace(
 )  # fmt: skip
 AMD = msgspec.structs.replace(
     FIRST, address="0000:09:00.0", vendor_id="1002", device_id="67df", vendor="AMD", device="Polaris [RX 580]",
-    iommu_group=9, bridge_path=None,
+    iommu_group=9, bridge_path=None, particulars=Particulars(firmware_label="Onboard Video"),
 )  # fmt: skip
 
 
@@ -55,6 +56,7 @@ allow = {json.dumps(allow)}"""
         ("vendor:nvidia", FIRST),
         ("name:*gtx*", SECOND),
         ("name:*[RX 580]", AMD),
+        ("label:onboard v*", AMD),
         ("path:0000:00:01.0/00.0", FIRST),
         ("path:0000:00:03.1/02.0/00.0", SECOND),
     ],
@@ -63,7 +65,9 @@ def test_a_device_is_named_in_many_ways(selector: str, device: PciFunction) -> N
     assert gpu(selector).device == device.address
 
 
-@pytest.mark.parametrize("selector", ["8086:", "vendor:intel", "name:*Voodoo*", "path:0000:00:1c.0/00.0", "10de:1b81"])
+@pytest.mark.parametrize(
+    "selector", ["8086:", "vendor:intel", "name:*Voodoo*", "label:LAN", "path:0000:00:1c.0/00.0", "10de:1b81"]
+)
 def test_a_selector_that_means_nothing_still_narrows(selector: str) -> None:
     decision = gpu(selector)
     assert decision.strategy is Strategy.EMULATED
@@ -72,7 +76,7 @@ def test_a_selector_that_means_nothing_still_narrows(selector: str) -> None:
 
 def test_what_is_unknown_of_a_device_does_not_fit() -> None:
     bare = PciFunction(address="0000:01:00.0", class_code="030000", iommu_group=1, boot_vga=False, driver="x")
-    rejected = gpu("name:*", "path:0000:01:00.0", "10de:", host=pc(bare)).rejected
+    rejected = gpu("name:*", "label:*", "path:0000:01:00.0", "10de:", host=pc(bare)).rejected
     assert Reason.NOT_SELECTED in {r.reason for r in rejected}
 
 
@@ -125,7 +129,18 @@ def test_a_disk_controller_is_named_as_one_device_and_not_by_a_pattern_for_sever
 
 
 @pytest.mark.parametrize(
-    "selector", ["name:" + "*a" * 5, "name:" + "a" * 100, "vendor:acme", "10DE:", "path:01.0", "name:a\nb", "10de:1b8"]
+    "selector",
+    [
+        "name:" + "*a" * 5,
+        "label:" + "*a" * 5,
+        "label:a\nb",
+        "name:" + "a" * 100,
+        "vendor:acme",
+        "10DE:",
+        "path:01.0",
+        "name:a\nb",
+        "10de:1b8",
+    ],
 )
 def test_what_is_no_selector_is_refused(selector: str) -> None:
     with pytest.raises(ProfileError, match=r"devices\.gpu\.select"):

@@ -1048,7 +1048,7 @@ def test_a_tpm_that_nobody_looked_for_is_not_planned_on() -> None:
 @pytest.mark.parametrize("kind", STRATEGIES)
 def test_what_libvirt_offers_is_assumed_where_the_document_does_not_say(kind: Kind) -> None:
     host = pc(but(SCREEN, render_node="renderD128"), stack=None)
-    virtual = [s for s in STRATEGIES[kind] if s not in {S.PASSTHROUGH, S.VF}]
+    virtual = [s for s in STRATEGIES[kind] if s not in {S.PASSTHROUGH, S.VF, S.MDEV}]
     for strategy in virtual:
         assert decided(host, kind, strategy).strategy is strategy
 
