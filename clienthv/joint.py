@@ -1,9 +1,10 @@
 """Several VMs on one PC: one joint decision on who gets which device.
 
-Every VM is first planned alone. Where two claim the same thing, the search branches: the one goes without it, or the
-other does; the VM concerned is planned anew. The cheapest open state is followed first, so the first one without a
-conflict is the best (docs/adr/0012; the method is conflict-based search: Sharon et al., Artificial Intelligence 219,
-2015). The best has the most VMs planned, then the fewest rungs below the top, priority by priority.
+Every VM is first planned alone. Where their claims cannot stand together, the search branches: each time another of
+the VMs concerned goes without what is claimed, or without having it alone, and is planned anew. The cheapest open
+state is followed first, so the first one without a conflict is the best (docs/adr/0012; the method is conflict-based
+search: Sharon et al., Artificial Intelligence 219, 2015). The best has the most VMs planned, then the fewest rungs
+below the top, priority by priority; of equals the one in which VMs of higher priority have what they would have first.
 """
 
 from __future__ import annotations
@@ -17,156 +18,208 @@ from msgspec.structs import replace
 
 from clienthv import planner
 from clienthv.errors import HostError, PlanError
-from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host
-from clienthv.model.plan import Decision, Kind, Plan, Reason, Rejected, Warned
+from clienthv.model.plan import Plan, Reason, Rejected, Warned
 from clienthv.model.plans import Member, Plans
-from clienthv.model.profile import Profile
-from clienthv.strategies import size
-from clienthv.strategies.claims import claims
+from clienthv.model.wish import Wish as Wish
+from clienthv.planner import Settled
+from clienthv.strategies import Question, size
+from clienthv.strategies.claims import Claim
+from clienthv.strategies.frame import again
 
 MOST_STATES: Final = 2000
 """How many states are looked at before the VMs are simply served one after the other."""
 
 
-class Wish(NamedTuple):
-    """One VM that is wanted: its name, what it should be, how much it matters (more is more), its system."""
+class _Without(NamedTuple):
+    """What a VM must do without: keys that are others' altogether, and keys that it may not have alone."""
 
-    name: str
-    profile: Profile
-    priority: int = 0
-    guest: GuestOs | None = None
+    taken: frozenset[str] = frozenset()
+    not_alone: frozenset[str] = frozenset()
 
 
-class _Planned(NamedTuple):
-    """One VM's plan under the present conditions, what it claims, and how many rungs it is below the top."""
+class _Made(NamedTuple):
+    """What one VM becomes under present conditions, or the problem why it cannot be."""
 
-    plan: Plan | None
+    settled: Settled | None
     problem: str | None
-    claims: Mapping[str, bool]
-    cost: int
+
+    @property
+    def claims(self) -> Mapping[str, Claim]:
+        return self.settled.claims if self.settled is not None else {}
+
+    @property
+    def rungs(self) -> int:
+        return self.settled.rungs if self.settled is not None else 0
+
+    @property
+    def places(self) -> int:
+        return self.settled.places if self.settled is not None else 0
+
+
+_State = tuple[_Without, ...]
+_Cost = tuple[tuple[int, ...], ...]
 
 
 class _Search:
-    """The VMs in the order they are served, and every plan that was made so far."""
+    """The VMs in the order they are served, and everything that was settled so far."""
 
     def __init__(self, host: Host, wishes: Sequence[Wish]) -> None:
         self.host = host
         self.wishes = wishes
-        self.memory = size.memories_mib(host, [wish.profile for wish in wishes])
-        self._judged = {wish.profile: planner.Judged() for wish in wishes}
-        self._made: dict[tuple[Profile, int | None, frozenset[str]], _Planned] = {}
+        self.alive = set(range(len(wishes)))
+        self._judged = planner.Judged()
+        self._asked = [self._ask(wish) for wish in wishes]
+        self._made: dict[tuple[int, _Without], _Made] = {}
+        classes = sorted({wish.priority for wish in wishes}, reverse=True)
+        self._classes = [[n for n, wish in enumerate(wishes) if wish.priority == c] for c in classes]
 
-    def planned(self, number: int, taken: frozenset[str]) -> _Planned:
-        """One VM's plan when these keys belong to others."""
-        key = self.wishes[number].profile, self.memory[number], taken
+    def _ask(self, wish: Wish) -> Question | str:
+        try:
+            size.vcpus(self.host, wish.profile)
+            return planner.ask(self.host, wish.profile, guest=wish.guest)
+        except (PlanError, HostError) as e:
+            return e.message
+
+    def made(self, number: int, without: _Without) -> _Made:
+        """What a VM becomes when it must do without something."""
+        if number not in self.alive:
+            return _Made(None, f"no memory is left for it beside the others on {self.host.name}")
+        key = number, without
         if key not in self._made:
-            self._made[key] = self._plan(number, taken)
+            self._made[key] = self._settle(self._asked[number], without)
         return self._made[key]
 
-    def _plan(self, number: int, taken: frozenset[str]) -> _Planned:
-        memory, profile = self.memory[number], self.wishes[number].profile
-        if memory is None:
-            return _Planned(None, f"no memory is left for it beside the others on {self.host.name}", {}, 0)
+    def _settle(self, asked: Question | str, without: _Without) -> _Made:
+        if isinstance(asked, str):
+            return _Made(None, asked)
         try:
-            shared = planner.Shared(taken, memory, self._judged[profile])
-            plan = planner.plan(self.host, profile, shared=shared, guest=self.wishes[number].guest)
-        except (PlanError, HostError) as e:
-            return _Planned(None, e.message, {}, 0)
-        held: dict[str, bool] = {}
-        for decision in plan.decisions:
-            for key, alone in claims(decision, decision.kind, self.host).items():
-                held[key] = held.get(key, False) or alone
-        return _Planned(plan, None, held, sum(_rung(d, profile) for d in plan.decisions))
+            question = again(asked, taken=without.taken, not_alone=without.not_alone)
+            return _Made(planner.settle(question, self._judged), None)
+        except PlanError as e:
+            return _Made(None, e.message)
 
-    def cost(self, taken: Sequence[frozenset[str]]) -> tuple[tuple[int, ...], ...]:
-        """Less is better: VMs without a plan, then rungs by priority, then VM by VM."""
-        made = [self.planned(n, keys) for n, keys in enumerate(taken)]
-        classes = sorted({wish.priority for wish in self.wishes}, reverse=True)
-        missing = [sum(m.plan is None for m, w in self._of(made, c)) for c in classes]
-        rungs = [sum(m.cost for m, w in self._of(made, c)) for c in classes]
-        return (sum(missing), *missing), tuple(rungs), tuple(m.cost for m in made)
+    def cost(self, state: _State) -> _Cost:
+        """Less is better: VMs that cannot be, rungs by priority, rungs VM by VM, and devices that are not the first."""
+        made = [self.made(n, without) for n, without in enumerate(state)]
+        missing = [sum(made[n].settled is None for n in members) for members in self._classes]
+        rungs = [sum(made[n].rungs for n in members) for members in self._classes]
+        alone = tuple(m.rungs for m in made)
+        return (sum(missing), *missing), tuple(rungs), alone, tuple(m.places for m in made)
 
-    def _of(self, made: Sequence[_Planned], priority: int) -> list[tuple[_Planned, Wish]]:
-        return [(m, w) for m, w in zip(made, self.wishes, strict=True) if w.priority == priority]
-
-    def conflict(self, taken: Sequence[frozenset[str]]) -> tuple[int, int, str] | None:
-        """Two VMs that claim the same thing, of which one wants it alone; the earlier one first."""
-        made = [self.planned(n, keys) for n, keys in enumerate(taken)]
+    def children(self, state: _State) -> tuple[_State, ...]:
+        """The states in which the first conflict is gone, each at another VM's expense; none where there is none."""
+        made = [self.made(n, without) for n, without in enumerate(state)]
         for (i, one), (j, other) in combinations(enumerate(made), 2):
             for key in sorted(one.claims.keys() & other.claims.keys()):
-                if one.claims[key] or other.claims[key]:
-                    return i, j, key
-        return None
+                a, b = one.claims[key], other.claims[key]
+                if a.alone or b.alone:
+                    # Whoever shares it may stay when the other one does not have it alone.
+                    return (
+                        _but(state, j, key, alone=b.alone and not a.alone),
+                        _but(state, i, key, alone=a.alone and not b.alone),
+                    )
+        return self._over_capacity(state, made)
 
-    def best(self) -> tuple[tuple[frozenset[str], ...], bool]:
-        """What each VM must leave to others, and whether that is certain to be the best."""
-        start: tuple[frozenset[str], ...] = tuple(frozenset() for _ in self.wishes)
+    def _over_capacity(self, state: _State, made: Sequence[_Made]) -> tuple[_State, ...]:
+        """Children for a thing of which more is taken than may be: one of those who take it takes none."""
+        for key in sorted({key for m in made for key, claim in m.claims.items() if claim.capacity is not None}):
+            holders = [n for n, m in enumerate(made) if key in m.claims]
+            caps = [c for n in holders if (c := made[n].claims[key].capacity) is not None]
+            if len(holders) > 1 and sum(made[n].claims[key].amount for n in holders) > min(caps):
+                return tuple(_but(state, n, key, alone=False) for n in reversed(holders))
+        return ()
+
+    def best(self) -> tuple[_State, bool]:
+        """What each VM must do without, and whether that is certain to be the best."""
+        start: _State = tuple(_Without() for _ in self.wishes)
         simple = self.one_by_one()
         most = self.cost(simple)
         numbers = count()
         states = [(self.cost(start), next(numbers), start)]
         seen = {start}
         while states and len(seen) <= MOST_STATES:
-            cost, _, taken = heapq.heappop(states)
-            if cost == most:  # no state that is left is better
+            cost, _, state = heapq.heappop(states)
+            if cost >= most:  # no state that is left is better
                 return simple, True
-            found = self.conflict(taken)
-            if found is None:
-                return taken, True
-            first, second, key = found
-            for loser in (second, first):
-                then = tuple(keys | {key} if n == loser else keys for n, keys in enumerate(taken))
-                if then not in seen:
-                    seen.add(then)
-                    heapq.heappush(states, (self.cost(then), next(numbers), then))
-        return simple, False
+            children = self.children(state)
+            if not children:
+                return state, True
+            for child in children:
+                if child not in seen:
+                    seen.add(child)
+                    heapq.heappush(states, (self.cost(child), next(numbers), child))
+        return simple, not states
 
-    def one_by_one(self) -> tuple[frozenset[str], ...]:
+    def one_by_one(self) -> _State:
         """Each VM in its turn gets the best of what is left."""
-        served: list[frozenset[str]] = []
-        held: dict[str, bool] = {}
+        served: list[_Without] = []
         for number in range(len(self.wishes)):
-            keys = frozenset(key for key, alone in held.items() if alone)
-            mine = self.planned(number, keys).claims
-            while clash := {key for key, alone in mine.items() if alone and key in held}:
-                keys |= clash  # shared by others, and wanted alone
-                mine = self.planned(number, keys).claims
-            held |= mine
-            served.append(keys)
+            without = _Without()
+            while True:
+                state = (*served, without, *(_Without() for _ in range(number + 1, len(self.wishes))))
+                rest = self._first_refusal(state, number)
+                if rest is None:
+                    break
+                without = rest
+            served.append(without)
         return tuple(served)
 
+    def _first_refusal(self, state: _State, number: int) -> _Without | None:
+        """What a VM must do without beside those before it, when something it claims clashes with theirs."""
+        mine, before = self.made(number, state[number]).claims, [self.made(n, state[n]).claims for n in range(number)]
+        for key, claim in mine.items():
+            others = [claims[key] for claims in before if key in claims]
+            alone = any(other.alone for other in others)
+            if alone or (claim.alone and others):
+                return _but(state, number, key, alone=not alone)[number]
+            caps = [c for c in (claim.capacity, *(other.capacity for other in others)) if c is not None]
+            if others and caps and claim.amount + sum(other.amount for other in others) > min(caps):
+                return _but(state, number, key, alone=False)[number]
+        return None
 
-def _rung(decision: Decision, profile: Profile) -> int:
-    """How far below the top of its ladder a device ended; a USB device that is left out is one rung down."""
-    if decision.kind is Kind.USB_DEVICE:
-        return int(decision.device is None)
-    return profile.ladder(decision.kind).index(decision.strategy)
+
+def _but(state: _State, number: int, key: str, *, alone: bool) -> _State:
+    """The state in which one VM does without something more, or does not have it ``alone`` any more."""
+    had = state[number]
+    more = had._replace(not_alone=had.not_alone | {key}) if alone else had._replace(taken=had.taken | {key})
+    return (*state[:number], more, *state[number + 1 :])
 
 
 def plan(host: Host, wishes: Sequence[Wish]) -> Plans:
     """One plan for each VM, which can all run together on a host. Pure: the same input gives the same plans.
 
-    A VM that cannot be has a ``problem`` in the place of its plan.
+    A VM that cannot be has a ``problem`` in the place of its plan, and holds nothing: no device, and no memory.
     """
     order = sorted(range(len(wishes)), key=lambda n: -wishes[n].priority)
     search = _Search(host, [wishes[n] for n in order])
-    taken, certain = search.best()
-    made = [search.planned(n, keys) for n, keys in enumerate(taken)]
-    members = {
-        order[n]: Member(
-            name=search.wishes[n].name,
-            priority=search.wishes[n].priority,
-            plan=_told(m.plan, n, search.wishes, made) if m.plan is not None else None,
-            problem=m.problem,
-            claims=tuple(sorted(m.claims)),
-        )
-        for n, m in enumerate(made)
-    }
+    problems: dict[int, str | None] = {}
+    while True:
+        planned = [n for n in range(len(order)) if n not in problems]
+        given = size.memories_mib(host, [search.wishes[n].profile for n in planned])
+        memory = {n: mib for n, mib in zip(planned, given, strict=True) if mib is not None}
+        search.alive = set(memory)
+        state, certain = search.best()
+        made = [search.made(n, without) for n, without in enumerate(state)]
+        lost = {n: made[n].problem for n in memory if made[n].settled is None}
+        if not lost:
+            break
+        problems |= lost  # they hold no memory: it is the others'
+    made = [m._replace(problem=problems.get(n, m.problem)) for n, m in enumerate(made)]
+    members = {order[n]: _member(search, n, memory.get(n), made) for n in range(len(order))}
     return Plans(host=host.name, vms=tuple(members[n] for n in sorted(members)), warnings=tuple(_warnings(certain)))
 
 
-def _told(plan: Plan, number: int, wishes: Sequence[Wish], made: Sequence[_Planned]) -> Plan:
+def _member(search: _Search, number: int, mib: int | None, made: Sequence[_Made]) -> Member:
+    wish, mine = search.wishes[number], made[number]
+    plan = None
+    if mine.settled is not None and mib is not None:
+        plan = _told(planner.finish(mine.settled, mib), number, search.wishes, made)
+    claims = tuple(sorted(mine.claims)) if plan is not None else ()
+    return Member(name=wish.name, priority=wish.priority, plan=plan, problem=mine.problem, claims=claims)
+
+
+def _told(plan: Plan, number: int, wishes: Sequence[Wish], made: Sequence[_Made]) -> Plan:
     """A plan in which every device that went to another VM names that VM, and why it did."""
     mine = wishes[number].priority
 
@@ -174,7 +227,8 @@ def _told(plan: Plan, number: int, wishes: Sequence[Wish], made: Sequence[_Plann
         if rejected.reason is not Reason.GIVEN_TO_OTHER_VM:
             return rejected
         key = rejected.detail
-        holder = next((w for w, m in zip(wishes, made, strict=True) if key in m.claims), None)
+        others = (w for n, (w, m) in enumerate(zip(wishes, made, strict=True)) if n != number and key in m.claims)
+        holder = next(others, None)
         if holder is None:
             return replace(rejected, detail=f"{key}: left to the other VMs")
         why = (

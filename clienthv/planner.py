@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -42,8 +42,8 @@ from clienthv.strategies import (
     system,
     usb_device,
 )
-from clienthv.strategies.claims import claims
-from clienthv.strategies.frame import reject
+from clienthv.strategies.claims import Claim, claims
+from clienthv.strategies.frame import again, reject
 
 
 def plan(
@@ -51,80 +51,121 @@ def plan(
     profile: Profile,
     refused: Mapping[str, str] = MappingProxyType({}),
     kept: Kept | None = None,
-    shared: Shared | None = None,
     guest: GuestOs | None = None,
 ) -> Plan:
     """Decide every device of a VM.
 
     ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
-    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. ``shared`` is
-    what other VMs of a joint plan leave, ``guest`` what is known of the operating system. Raises HostError when the
-    host is too small for the profile, PlanError when a ladder has no rung left.
+    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. ``guest`` is
+    what is known of the operating system. Raises HostError when the host is too small for the profile, PlanError when
+    a ladder has no rung left.
     """
-    exact, profile = selecting.exact(profile, host), selecting.resolved(profile, host)
-    shared = shared or Shared()
-    question = Question(
-        host, profile, refused=refused, kept=kept or Kept(), taken=shared.taken, exact=exact, known_guest=guest
-    )
-    memory_mib = size.memory_mib(host, profile) if shared.memory_mib is None else shared.memory_mib
-    vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
-    judged = shared.judged or Judged()
+    question = ask(host, profile, refused, kept, guest)
+    memory_mib = size.memory_mib(host, profile)
+    return finish(settle(question, Judged()), memory_mib)
+
+
+def ask(
+    host: Host,
+    profile: Profile,
+    refused: Mapping[str, str] = MappingProxyType({}),
+    kept: Kept | None = None,
+    guest: GuestOs | None = None,
+) -> Question:
+    """What is asked of the rules, with the profile's selectors found on the host. Raises PlanError."""
+    exact = selecting.exact(profile, host)
+    resolved = selecting.resolved(profile, host)
+    return Question(host, resolved, refused=refused, kept=kept or Kept(), exact=exact, known_guest=guest)
+
+
+class Judgement(NamedTuple):
+    """An option, what its kind's own rules say against it, what it claims, and its place on its rung."""
+
+    option: Option
+    objections: tuple[Rejected, ...]
+    claims: Mapping[str, Claim]
+    place: int
+
+
+class Judged:
+    """Every option of a host and what speaks against it; worked out when it is first asked for.
+
+    What other VMs have changes neither, but for which of a card's virtual functions comes next; and of a profile the
+    rules of a kind see its table and the guest alone: so several VMs can share what was worked out for one.
+    """
+
+    def __init__(self) -> None:
+        self._rungs: dict[tuple[Any, ...], tuple[Judgement, ...]] = {}
+
+    def rung(self, kind: Kind, strategy: Strategy, question: Question) -> tuple[Judgement, ...]:
+        """The ways to carry out a strategy, judged."""
+        taken = question.taken if strategy is Strategy.VF else frozenset[str]()
+        key = kind, strategy, question.seen_by(kind), taken
+        if key not in self._rungs:
+            options = others.defined_last(RULES[kind].options(strategy, question), question.host)
+            known = _as_before(options, question.kept.decisions.get(kind))
+            self._rungs[key] = tuple(
+                Judgement(o, tuple(RULES[kind].objections(o, question)), claims(o, kind, question), place)
+                for place, o in enumerate(known)
+            )
+        return self._rungs[key]
+
+
+class Settled(NamedTuple):
+    """All decisions of a VM, what they claim, and how far each is below the top of its ladder: rung, then place."""
+
+    question: Question
+    decisions: Mapping[Kind, Decision]
+    usb_devices: tuple[Decision, ...]
+    claims: Mapping[str, Claim]
+    rungs: int
+    places: int
+
+
+def settle(question: Question, judged: Judged) -> Settled:
+    """Decide every device, without what follows from the decisions. Raises PlanError."""
     climbs: dict[Kind, _Climb] = {kind: _Climb(kind, question, judged) for kind in STRATEGIES if kind is not Kind.INPUT}
-    _settle(list(climbs.values()), host)
+    _settle(list(climbs.values()), question.host)
     settled = {kind: climb.decision() for kind, climb in climbs.items()}
     moving = frozenset(address for decision in settled.values() for address in decision.functions)
-    later = replace(question, usb=settled[Kind.USB].strategy, moving=moving)
-    settled[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged()).decision()
-    extra = extras.given(later, settled, vcpus, memory_mib)
+    later = again(question, usb=settled[Kind.USB].strategy, moving=moving)
+    climbs[Kind.INPUT] = _Climb(Kind.INPUT, later, Judged())
+    settled[Kind.INPUT] = climbs[Kind.INPUT].decision()
     usb_devices = tuple(_usb_device(number, name, later) for number, name in enumerate(usb_device.named(later)))
-    decisions = tuple(d for kind in Kind for d in (usb_devices if kind is Kind.USB_DEVICE else (settled[kind],)))
+    held: dict[str, Claim] = {}
+    for got in (*(c.here.claims for c in climbs.values() if c.here), *_usb_claims(usb_devices, later)):
+        for key, claim in got.items():
+            had = held.get(key)
+            held[key] = claim if had is None else had._replace(amount=had.amount + claim.amount)
+    rungs = sum(question.profile.ladder(kind).index(d.strategy) for kind, d in settled.items())
+    places = sum(climb.here.place for climb in climbs.values() if climb.here)
+    return Settled(later, settled, usb_devices, held, rungs + sum(d.device is None for d in usb_devices), places)
+
+
+def _usb_claims(decisions: tuple[Decision, ...], question: Question) -> Iterator[Mapping[str, Claim]]:
+    return (claims(decision, Kind.USB_DEVICE, question) for decision in decisions)
+
+
+def finish(settled: Settled, memory_mib: int) -> Plan:
+    """The plan of a VM of this many MiB. Raises HostError."""
+    question = settled.question
+    host, profile = question.host, question.profile
+    vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
+    extra = extras.given(question, settled.decisions, vcpus, memory_mib)
+    decisions = tuple(
+        d for kind in Kind for d in (settled.usb_devices if kind is Kind.USB_DEVICE else (settled.decisions[kind],))
+    )
     return Plan(
         profile=profile.name,
         host=host.name,
         vcpus=vcpus,
         memory_mib=memory_mib,
         decisions=decisions,
-        host_changes=(*consequences.host_changes(decisions, later), *consequences.usb_changes(decisions, host)),
-        warnings=(*consequences.warnings(decisions, later, vcpus, memory_mib), *extra.warnings),
-        board=system.board(later.guest),
+        host_changes=(*consequences.host_changes(decisions, question), *consequences.usb_changes(decisions, host)),
+        warnings=(*consequences.warnings(decisions, question, vcpus, memory_mib), *extra.warnings),
+        board=system.board(question.guest),
         extras=extra.extras,
     )
-
-
-class Judged:
-    """Every option and what speaks against it, for one host and one profile; worked out when it is first asked for.
-
-    What other VMs have changes neither, but for which of a card's virtual functions comes next.
-    """
-
-    def __init__(self) -> None:
-        self._options: dict[tuple[Kind, Strategy, frozenset[str]], tuple[Option, ...]] = {}
-        self._objections: dict[tuple[Kind, Option], list[Rejected]] = {}
-
-    def options(self, kind: Kind, strategy: Strategy, question: Question) -> tuple[Option, ...]:
-        """The ways to carry out a strategy."""
-        key = kind, strategy, question.taken if strategy is Strategy.VF else frozenset[str]()
-        if key not in self._options:
-            options = others.defined_last(RULES[kind].options(strategy, question), question.host)
-            self._options[key] = _as_before(options, question.kept.decisions.get(kind))
-        return self._options[key]
-
-    def objections(self, kind: Kind, option: Option, question: Question) -> list[Rejected]:
-        """What the kind's own rules say against an option."""
-        if (kind, option) not in self._objections:
-            self._objections[kind, option] = list(RULES[kind].objections(option, question))
-        return self._objections[kind, option]
-
-
-class Shared(NamedTuple):
-    """What other VMs of a joint plan leave to one: all but the keys that they claim, and its MiB of memory.
-
-    ``judged`` is for those that plan the same profile for the same host again and again.
-    """
-
-    taken: frozenset[str] = frozenset()
-    memory_mib: int | None = None
-    judged: Judged | None = None
 
 
 class _Climb:
@@ -138,7 +179,7 @@ class _Climb:
         self._below = self._candidates()
         self.here = next(self._below, None)
 
-    def _candidates(self) -> Iterator[Option]:
+    def _candidates(self) -> Iterator[Judgement]:
         """Every option without an objection of its own, from the top; the others leave their objections behind."""
         ladder, had = self._question.profile.ladder(self.kind), self._question.kept.decisions.get(self.kind)
         place_kept = ladder.index(had.strategy) if had is not None and had.strategy in ladder else 0
@@ -146,17 +187,17 @@ class _Climb:
             if strategy in self._question.profile.device(self.kind).forbid:
                 self.rejected.append(_forbidden(self.kind, strategy))
                 continue
-            options = self._judged.options(self.kind, strategy, self._question)
-            for option in options:
-                objections = self._judged.objections(self.kind, option, self._question)
+            rung = self._judged.rung(self.kind, strategy, self._question)
+            for judgement in rung:
+                objections = judgement.objections
                 if not objections and had is not None and place < place_kept:
-                    objections = [_kept(option, had)]
+                    objections = (_kept(judgement.option, had),)
                 if not objections:
-                    objections = list(_given(option, self.kind, self._question))
+                    objections = tuple(_given(judgement.option, judgement.claims, self._question))
                 self.rejected.extend(objections)
                 if not objections:
-                    yield option
-            if not options:
+                    yield judgement
+            if not rung:
                 self.rejected.append(_nothing_there(self.kind, strategy, self._question))
 
     def step_down(self, objection: Rejected) -> None:
@@ -176,7 +217,7 @@ class _Climb:
                 lenient = f"take devices.{self.kind}.require out of the profile"
             hint = fixes[0] if fixes else lenient
             raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
-        return _decision(self.kind, 0, self.here, self.rejected)
+        return _decision(self.kind, 0, self.here.option, self.rejected)
 
 
 def _as_before(options: Iterable[Option], had: Decision | None) -> tuple[Option, ...]:
@@ -227,14 +268,16 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
 def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
     """One USB device: handed over, or left out with all that speaks against it."""
     option = usb_device.handed_over(name, question)
-    rejected = tuple(usb_device.objections(option, name, question)) or tuple(_given(option, Kind.USB_DEVICE, question))
+    rejected = tuple(usb_device.objections(option, name, question))
+    if not rejected and question.taken | question.not_alone:
+        rejected = tuple(_given(option, claims(option, Kind.USB_DEVICE, question), question))
     return _decision(Kind.USB_DEVICE, number, usb_device.left_out(name) if rejected else option, rejected)
 
 
-def _given(option: Option, kind: Kind, question: Question) -> Iterator[Rejected]:
+def _given(option: Option, wants: Mapping[str, Claim], question: Question) -> Iterator[Rejected]:
     """An objection to what another VM of a joint plan has. ``joint`` puts that VM's name into it."""
-    for key in claims(option, kind, question.host) if question.taken else ():
-        if key in question.taken:
+    for key, claim in wants.items():
+        if key in question.taken or (claim.alone and key in question.not_alone):
             yield reject(option, Reason.GIVEN_TO_OTHER_VM, key)
             return
 
@@ -265,12 +308,12 @@ def _settle(climbs: list[_Climb], host: Host) -> None:
     All are judged against the same set of choices before any steps down, so their order does not matter.
     """
     while True:
-        chosen = [c for c in climbs if c.here is not None and c.here.strategy in HOST_DEVICES]
-        moving = {address for c in chosen if c.here is not None for address in c.here.functions}
+        chosen = [(c, c.here.option) for c in climbs if c.here is not None and c.here.option.strategy in HOST_DEVICES]
+        moving = {address for _, option in chosen for address in option.functions}
         torn = [
-            (c, o)
-            for c in chosen
-            if c.here is not None and (o := pci.torn_group(c.here, moving, host) or _card_moves(c.here, moving))
+            (climb, objection)
+            for climb, option in chosen
+            if (objection := pci.torn_group(option, moving, host) or _card_moves(option, moving))
         ]
         if not torn:
             return

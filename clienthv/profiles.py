@@ -53,22 +53,27 @@ def find(name: str, hidden_by: str | None = None) -> ProfileText:
 
 def read(path: Path) -> ProfileText:
     """The text of a profile's file. Raises ProfileError."""
+    text = text_of(path, "profile", "clienthv profiles lists the profiles that can be used")
+    name = path.stem if profile.PROFILE_NAME.match(path.stem) else "unnamed"
+    return ProfileText(name=name, origin=str(path), text=text)
+
+
+def text_of(path: Path, what: str, hint: str) -> str:
+    """The text of a file that people write, such as a profile; not one too large for that. Raises ProfileError."""
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
     except OSError as e:
         msg = f"cannot read {path}: {e.strerror}"
-        raise ProfileError(msg, hint="clienthv profiles lists the profiles that can be used") from e
+        raise ProfileError(msg, hint=hint) from e
     if len(data) > _MAX_BYTES:
-        msg = f"{path} is larger than {_MAX_BYTES // 1024} KiB: not a profile"
-        raise ProfileError(msg, hint="clienthv profiles show balanced prints one")
+        msg = f"{path} is larger than {_MAX_BYTES // 1024} KiB: not a {what}"
+        raise ProfileError(msg, hint=hint)
     try:
-        text = data.decode("utf-8")
+        return data.decode("utf-8")
     except UnicodeDecodeError as e:
         msg = f"{path} is not UTF-8 text (byte {e.start})"
         raise ProfileError(msg, hint="TOML files are UTF-8") from e
-    name = path.stem if profile.PROFILE_NAME.match(path.stem) else "unnamed"
-    return ProfileText(name=name, origin=str(path), text=text)
 
 
 def listing() -> Iterator[tuple[datafiles.Folder, Path]]:

@@ -13,8 +13,8 @@ from clienthv import profiles
 from clienthv.errors import ProfileError
 from clienthv.model import values
 from clienthv.model.profile import Profile
+from clienthv.model.wish import Wish
 
-_MAX_BYTES: Final = 256 * 1024
 MOST: Final = 64
 """VMs of one set."""
 
@@ -32,29 +32,13 @@ class _File(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     vm: Annotated[tuple[Entry, ...], Meta(min_length=1, max_length=MOST)]
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """One VM of a set with its profile read."""
-
-    name: str
-    profile: Profile
-    priority: int
-
-
-def load(path: Path) -> tuple[Asked, ...]:
+def load(path: Path) -> tuple[Wish, ...]:
     """The VMs of a set file. Raises ProfileError."""
+    text = profiles.text_of(
+        path, "set of VMs", 'a set is a TOML file with a table [[vm]] for each VM: profile = "balanced"'
+    )
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-    except OSError as e:
-        msg = f"cannot read {path}: {e.strerror}"
-        raise ProfileError(
-            msg, hint='a set is a TOML file with a table [[vm]] for each VM: profile = "balanced"'
-        ) from e
-    if len(data) > _MAX_BYTES:
-        msg = f"{path} is larger than {_MAX_BYTES >> 10} KiB: not a set of VMs"
-        raise ProfileError(msg, hint="a set is a TOML file with a table [[vm]] for each VM")
-    try:
-        entries = msgspec.toml.decode(data, type=_File).vm
+        entries = msgspec.toml.decode(text, type=_File).vm
     except (msgspec.DecodeError, ValueError, RecursionError) as e:
         msg = f"{path} is not a set of VMs: {e}"
         raise ProfileError(msg, hint="each VM is a table [[vm]] with profile, and if you like name and priority") from e
@@ -65,12 +49,12 @@ def load(path: Path) -> tuple[Asked, ...]:
     return _named(read, str(path))
 
 
-def of(names: tuple[str, ...]) -> tuple[Asked, ...]:
+def of(names: tuple[str, ...]) -> tuple[Wish, ...]:
     """The VMs of some profiles, each by name or path. Raises ProfileError."""
     return _named([(Entry(profile=name), profiles.load(name)[0]) for name in names], "the command line")
 
 
-def _named(read: list[tuple[Entry, Profile]], origin: str) -> tuple[Asked, ...]:
+def _named(read: list[tuple[Entry, Profile]], origin: str) -> tuple[Wish, ...]:
     """Every VM under a name of its own: the same profile again gets a number."""
     given = Counter(entry.name for entry, _ in read if entry.name is not None)
     for name, number in given.items():
@@ -83,5 +67,5 @@ def _named(read: list[tuple[Entry, Profile]], origin: str) -> tuple[Asked, ...]:
         while entry.name is None and name in used:
             name, number = f"{profile.name}-{number}", number + 1
         used.add(name)
-        asked.append(Asked(name, profile, entry.priority))
+        asked.append(Wish(name, profile, entry.priority))
     return tuple(asked)

@@ -75,8 +75,7 @@ def _plan_together(
         msg = "give either profiles or --set, not both"
         raise UsageError(msg, hint="name all profiles in the set's file")
     asked = sets.load(Path(set_file)) if set_file is not None else sets.of(names)
-    wishes = [api.Wish(vm.name, vm.profile, vm.priority) for vm in asked]
-    plans = api.plan_together(the_host(host_file, connect), wishes)
+    plans = api.plan_together(the_host(host_file, connect), asked)
     if as_json:
         click.echo(plans_model.encode(plans), nl=False)
     else:

@@ -1,38 +1,117 @@
-"""What a choice takes of the host, so that no other VM can have it: the keys of claims.
+"""What a choice takes of the host, so that other VMs cannot have it too: the keys of claims.
 
 A function goes to one VM, and so does its IOMMU group (kernel, Documentation/driver-api/vfio.rst, "Groups, Devices,
 and IOMMUs"). Virtual functions of one card go to several VMs, but not beside the card itself. A TPM is opened once
-(QEMU, docs/specs/tpm.rst), a USB device detached once.
+(QEMU, docs/specs/tpm.rst), a USB device detached once, and whoever has its controller has it. Of the host's screens
+and keyboards one has to stay, whoever takes the others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from clienthv.model.host import Host
+from clienthv.model.host import Host, RoleName
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Strategy
-from clienthv.strategies.frame import Option
+from clienthv.model.usb import UsbName
+from clienthv.strategies import screens, usb_device
+from clienthv.strategies.frame import Option, Question
 
 
-def claims(choice: Option | Decision, kind: Kind, host: Host) -> Mapping[str, bool]:
-    """The keys that an option or decision claims, each with whether it is claimed for one VM alone."""
-    if choice.strategy is Strategy.MDEV and choice.device is not None:
-        # One VM has an instance of a type; the card itself cannot go to another meanwhile.
-        return {f"{choice.model} of {choice.device}": True, f"virtual functions of {choice.device}": False}
+class Claim(NamedTuple):
+    """How a thing is taken: alone, or beside others.
+
+    Beside others ``amount`` of it is taken; all VMs together may take ``capacity``, or any number where that is None.
+    """
+
+    alone: bool
+    amount: int = 1
+    capacity: int | None = None
+
+
+ALONE = Claim(alone=True)
+SHARED = Claim(alone=False)
+
+
+def claims(choice: Option | Decision, kind: Kind, question: Question) -> Mapping[str, Claim]:
+    """What an option or decision claims, by key."""
+    if choice.strategy is Strategy.MDEV:
+        return dict(_of_share(choice, question))
     if choice.strategy not in HOST_DEVICES:
         return {}
     if kind is Kind.TPM:
-        return {"the TPM": True}
-    if kind is Kind.USB_DEVICE and not choice.functions:
-        return {f"USB device {choice.device}": True}
-    keys = dict.fromkeys(choice.functions, True)
-    of = choice.virtual_function
+        return {"the TPM": ALONE}
+    if kind is Kind.USB_DEVICE:
+        return dict(_of_usb_device(choice, question))
+    return dict(_of_functions(choice, question)) | dict(_of_the_host(choice, kind, question))
+
+
+def _of_functions(choice: Option | Decision, question: Question) -> Iterator[tuple[str, Claim]]:
+    host, of = question.host, choice.virtual_function
     for address in choice.functions:
+        yield address, ALONE
         function = host.by_address.get(address)
         if function is not None and function.iommu_group is not None:
-            keys[f"IOMMU group {function.iommu_group}"] = True
+            yield f"IOMMU group {function.iommu_group}", ALONE
         if of is None:
-            keys[f"virtual functions of {address}"] = True
+            yield f"virtual functions of {address}", ALONE
     if of is not None:
-        keys[f"virtual functions of {of.physfn}"] = False
-    return keys
+        yield f"virtual functions of {of.physfn}", SHARED
+    moving = set(choice.functions)
+    for device in host.usb or ():
+        if device.controller in moving:
+            yield _port(device.port), ALONE
+
+
+def _of_share(choice: Option | Decision, question: Question) -> Iterator[tuple[str, Claim]]:
+    """An instance of a type of mediated device, of which the card has so many more; it stays with the host meanwhile.
+
+    What the making of one type takes from the others the kernel tells only afterwards.
+    """
+    card = question.host.by_address.get(choice.device or "")
+    if card is None:
+        return
+    kind = next((t for t in card.known.mdev_types or () if t.id == choice.model), None)
+    own = sum(m.uuid == question.kept.mdev and m.type == choice.model for m in card.known.mdevs or ())
+    left = (kind.available if kind is not None else None) or 0
+    yield f"{choice.model} of {card.address}", Claim(alone=False, capacity=left + own)
+    yield f"virtual functions of {card.address}", SHARED
+
+
+def _port(port: str) -> str:
+    return f"USB port {port}"
+
+
+def _of_usb_device(choice: Option | Decision, question: Question) -> Iterator[tuple[str, Claim]]:
+    """A single USB device by the port it is plugged into, however the profile names it."""
+    name = UsbName.parse(choice.device or "")
+    device = usb_device.meant(name, question.host)
+    if choice.functions or device is None:
+        return  # it goes with its controller, which claims it
+    yield _port(device.port), ALONE
+    if device.may_be_keyboard and not question.host.other_keyboards:
+        yield "keyboards of the host", _some(1, _keyboards(question.host), lifted=name.port is not None)
+
+
+def _of_the_host(choice: Option | Decision, kind: Kind, question: Question) -> Iterator[tuple[str, Claim]]:
+    """Screens and keyboards, of which the host keeps one unless the profile gives the last one up."""
+    if choice.strategy is not Strategy.PASSTHROUGH:
+        return
+    host, wanted = question.host, question.profile.device(kind)
+    connected = {a for a in question.boot_displays if screens.has_role(host, a, RoleName.CONNECTED_DISPLAY)}
+    if taken := connected.intersection(choice.functions):
+        lifted = RoleName.CONNECTED_DISPLAY in wanted.allow and taken.issubset(wanted.select)
+        yield "screens of the host", _some(len(taken), len(connected), lifted=lifted)
+    moving = set(choice.functions)
+    keyboards = sum(device.may_be_keyboard and device.controller in moving for device in host.usb or ())
+    if keyboards and not host.other_keyboards:
+        lifted = RoleName.INPUT in wanted.allow
+        yield "keyboards of the host", _some(keyboards, _keyboards(host), lifted=lifted)
+
+
+def _some(amount: int, total: int, *, lifted: bool) -> Claim:
+    return Claim(alone=False, amount=amount, capacity=None if lifted else max(total - 1, 0))
+
+
+def _keyboards(host: Host) -> int:
+    return sum(bool(device.may_be_keyboard) for device in host.usb or ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -41,6 +41,8 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     """What the VM keeps; nothing for one that never started."""
     taken: frozenset[str] = frozenset()
     """What other VMs of a joint plan have: keys of ``claims``."""
+    not_alone: frozenset[str] = frozenset()
+    """What other VMs have a share of: keys of ``claims`` that may be taken beside them."""
 
     exact: frozenset[tuple[Kind, str]] | None = None
     """The devices that the profile's selectors mean each alone; None where all of them are addresses."""
@@ -52,6 +54,15 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     def guest(self) -> GuestOs:
         """What is known of the guest's operating system, at least by its id."""
         return self.known_guest or built_in(self.profile.guest.os)
+
+    def seen_by(self, kind: Kind) -> tuple[Any, ...]:
+        """All that the rules of a kind see of the profile: its table without the ladder, and the guest."""
+        known: dict[Kind, tuple[Any, ...]] = self.__dict__.setdefault("seen", {})
+        if kind not in known:
+            table = msgspec.structs.replace(self.profile.device(kind), prefer=None, require=(), forbid=())
+            exact = frozenset(name for of, name in self.exact or () if of is kind)
+            known[kind] = (table, self.profile.guest, self.known_guest, self.exact is None, exact)
+        return known[kind]
 
     @cached_property
     def boot_displays(self) -> dict[str, BootDisplay]:
@@ -78,6 +89,15 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     functions: tuple[str, ...] = ()
     virtual_function: VirtualFunction | None = None
+
+
+def again(question: Question, **changes: Any) -> Question:
+    """The same question with changes that leave host and profile as they are, and what was worked out of those."""
+    made = msgspec.structs.replace(question, **changes)
+    for name in ("guest", "boot_displays", "seen"):
+        if name in question.__dict__:
+            made.__dict__[name] = question.__dict__[name]
+    return made
 
 
 Options: TypeAlias = Iterator[Option]

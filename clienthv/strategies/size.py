@@ -54,7 +54,11 @@ def memory_mib(host: Host, profile: Profile) -> int:
             f"profile {profile.name} needs {values.format_mib(least)}"
         )
         raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
-    room = available - RESERVE_MIB
+    return _within_room(want, least, available - RESERVE_MIB)
+
+
+def _within_room(want: int, least: int, room: int) -> int:
+    """What is wanted, or as many whole steps as there is room for, but never less than the least."""
     return want if want <= room else max(room // _STEP_MIB * _STEP_MIB, least)
 
 
@@ -76,8 +80,8 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
     for number, (want, _) in enumerate(wanted):
         mib = given[number]
         if mib is not None and room > 0:
-            more = want - mib if want - mib <= room else room // _STEP_MIB * _STEP_MIB
-            given[number], room = mib + more, room - more
+            given[number] = _within_room(want, mib, mib + room)
+            room -= (given[number] or 0) - mib
     return given
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import pytest
@@ -13,14 +13,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from clienthv import joint, planner, profiles, sets
-from clienthv.errors import PlanError, ProfileError
+from clienthv.errors import HostError, PlanError, ProfileError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
-from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, RoleName, SrIov
+from clienthv.model.host import Connector, Cpu, Host, Iommu, Kvm, Memory, PciFunction, Role, RoleName, SrIov
 from clienthv.model.plan import Kind, Plan, Reason, Strategy
 from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile, ProfileText, parse
-from clienthv.strategies.claims import claims
+from clienthv.model.usb import UsbDevice, UsbName
+from clienthv.model.values import PciAddress
+from clienthv.strategies import RULES, Option, pci, size
+from clienthv.strategies.frame import again
+from clienthv.strategies.usb_device import meant
 
 S, K = Strategy, Kind
 SCREEN = PciFunction(address="0000:00:02.0", class_code="030000", vendor_id="8086", driver="i915", boot_vga=True)
@@ -34,6 +38,10 @@ def gpu(bus: int, group: int | None = None) -> PciFunction:
     )  # fmt: skip
 
 
+def screen(bus: int) -> PciFunction:
+    return msgspec.structs.replace(gpu(bus), connectors=(Connector(name="DP-1", connected=True),))
+
+
 def nic(bus: int, vfs: int = 0, group: int | None = None) -> PciFunction:
     sriov = SrIov(totalvfs=vfs, numvfs=0, offset=128, stride=2, link_up=True, writable=True) if vfs else None
     return PciFunction(
@@ -43,7 +51,9 @@ def nic(bus: int, vfs: int = 0, group: int | None = None) -> PciFunction:
 
 
 def pc(*functions: PciFunction, mib: int = 64 << 10) -> Host:
+    shown = tuple(Role(role=RoleName.CONNECTED_DISPLAY, address=f.address) for f in functions if f.connectors)
     return Host(
+        roles=shown,
         name="pc", cpu=Cpu(architecture="x86_64", threads=16), memory=Memory(total_mib=mib, available_mib=mib),
         kvm=Kvm(usable=True), pci=(SCREEN, *functions), roles_read=tuple(RoleName), tpm_device=True,
         iommu=Iommu(enabled=True, interrupt_remapping=True, groups=40, acs_override=False),
@@ -154,12 +164,28 @@ def test_one_vm_has_the_plan_it_would_have_alone() -> None:
             assert member.plan == alone
 
 
+def taken_by(plan: Plan) -> set[str]:
+    return {a for d in plan.decisions if d.strategy in (S.PASSTHROUGH, S.VF) for a in d.functions}
+
+
 def check(host: Host, plans: Plans) -> None:
-    """No key goes to two VMs, unless both share it."""
-    for one, other in itertools.combinations([m.plan for m in plans.vms if m.plan is not None], 2):
-        first, second = ([c for d in plan.decisions for c in claims(d, d.kind, host).items()] for plan in (one, other))
-        for (key, alone), (same, also) in itertools.product(first, second):
-            assert not (key == same and (alone or also)), key
+    """No function and no IOMMU group goes to two VMs, nor a card to one and its virtual function to another."""
+    there = [m.plan for m in plans.vms if m.plan is not None]
+    for one, other in itertools.permutations(there, 2):
+        mine, theirs = taken_by(one), taken_by(other)
+        assert not mine & theirs
+        groups = [
+            {f.iommu_group for a in taken if (f := host.by_address.get(a)) and f.iommu_group is not None}
+            for taken in (mine, theirs)
+        ]
+        assert not groups[0] & groups[1]
+        assert not mine & {d.virtual_function.physfn for d in other.decisions if d.virtual_function is not None}
+        ports = [
+            {p.port for d in plan.all_of(K.USB_DEVICE) if d.device and (p := meant(UsbName.parse(d.device), host))}
+            | {u.port for u in host.usb or () if u.controller in taken_by(plan)}
+            for plan in (one, other)
+        ]
+        assert not ports[0] & ports[1]
 
 
 @pytest.mark.parametrize("path", sorted(HOSTS.glob("*.json")), ids=lambda p: p.stem)
@@ -169,55 +195,189 @@ def test_on_recorded_pcs_nothing_is_given_twice(path: Path) -> None:
     check(host, joint.plan(host, [Wish(n, wanted) for n in "abc"]))
 
 
+NICS = ["vf", "passthrough", "paravirtual", "emulated"]
 LADDERS = st.permutations(["passthrough", "paravirtual", "emulated"])
 WANTS = st.builds(
     lambda g, n, must, pick: profile(
         gpu={"prefer": g} | ({"require": ["passthrough"]} if must else {}) | ({"select": [pick]} if pick else {}),
-        nic={"prefer": ["vf", *n]},
+        nic={"prefer": n},
     ),
-    LADDERS, LADDERS, st.booleans(), st.sampled_from([None, "0000:01:00.0", "0000:03:00.0"]),
+    LADDERS, st.permutations(NICS), st.booleans(), st.sampled_from([None, None, "0000:01:00.0", "0000:03:00.0"]),
 )  # fmt: skip
 PCS = st.builds(
     lambda gpus, nics: pc(*gpus, *nics),
-    st.lists(st.sampled_from([gpu(1), gpu(3), gpu(4, 3)]), max_size=2, unique_by=lambda f: f.address),
-    st.lists(st.sampled_from([nic(5), nic(6, vfs=1), nic(7, vfs=2)]), max_size=1),
+    st.lists(
+        st.sampled_from([gpu(1), gpu(3), gpu(4, 3), screen(5), screen(6)]), max_size=3, unique_by=lambda f: f.address
+    ),
+    st.lists(
+        st.sampled_from([nic(0x15), nic(0x16, vfs=1), nic(0x17, vfs=2)]), max_size=2,
+        unique_by=lambda f: f.address,
+    ),
+)  # fmt: skip
+
+
+class Way(NamedTuple):
+    """One way to give a VM its GPU and network card: how far below the top, what moves, whose function is used."""
+
+    rungs: int
+    functions: frozenset[str]
+    physfns: frozenset[str]
+
+
+def ways(host: Host, wanted: Profile) -> list[Way]:
+    """Every choice of one option for each of the two, of those that the kinds' rules let pass and no group is torn."""
+    asked = planner.ask(host, wanted)
+    by_kind = []
+    for kind in (K.GPU, K.NIC):
+        found: dict[Option, int] = {}
+        places = [str(PciAddress.parse(f.address).further(128 + 2 * n)) for f in host.pci if f.sriov for n in range(2)]
+        for number in range(len(places) + 1):
+            for gone in itertools.combinations(places, number):
+                question = again(asked, taken=frozenset(gone))
+                for rung, strategy in enumerate(asked.profile.ladder(kind)):
+                    for option in RULES[kind].options(strategy, question):
+                        if not list(RULES[kind].objections(option, question)):
+                            found[option] = rung
+        by_kind.append(found)
+    made = []
+    for (one, a), (other, b) in itertools.product(by_kind[0].items(), by_kind[1].items()):
+        moving = {f for o in (one, other) if o.strategy in (S.PASSTHROUGH, S.VF) for f in o.functions}
+        physfns = frozenset(o.virtual_function.physfn for o in (one, other) if o.virtual_function is not None)
+        whole = all(pci.torn_group(o, moving, host) is None for o in (one, other) if o.strategy is S.PASSTHROUGH)
+        if whole and not physfns & moving:
+            made.append(Way(a + b, frozenset(moving), physfns))
+    return made
+
+
+def stand_together(host: Host, chosen: Sequence[Way | None]) -> bool:
+    """Whether several VMs can be so at once, told from the host alone."""
+    there = [way for way in chosen if way is not None]
+    for one, other in itertools.permutations(there, 2):
+        groups = [
+            {host.by_address[f].iommu_group for f in way.functions if f in host.by_address} for way in (one, other)
+        ]
+        if one.functions & other.functions or one.functions & other.physfns or groups[0] & groups[1]:
+            return False
+    screens = {f.address for f in host.pci if any(r.address == f.address for r in host.roles)}
+    taken = screens.intersection(*[{f for way in there for f in way.functions}])
+    return not taken or taken != screens
+
+
+def least_cost(host: Host, wishes: Sequence[Wish]) -> Any:
+    """The best there is: fewest VMs without a plan, then rungs priority by priority, then VM by VM."""
+    choices = [[None, *ways(host, wish.profile)] for wish in wishes]
+    classes = sorted({wish.priority for wish in wishes}, reverse=True)
+
+    def cost(chosen: Sequence[Way | None]) -> Any:
+        missing = [sum(w is None for w, v in zip(chosen, wishes, strict=True) if v.priority == c) for c in classes]
+        rungs = [sum(w.rungs for w, v in zip(chosen, wishes, strict=True) if w and v.priority == c) for c in classes]
+        return sum(missing), missing, rungs, [w.rungs if w else 0 for w in chosen]
+
+    return min(cost(chosen) for chosen in itertools.product(*choices) if stand_together(host, chosen))
+
+
+def cost_of(plans: Plans, wishes: Sequence[Wish]) -> Any:
+    classes = sorted({wish.priority for wish in wishes}, reverse=True)
+    rungs = [
+        sum(w.profile.ladder(kind).index(m.plan.of(kind).strategy) for kind in (K.GPU, K.NIC)) if m.plan else None
+        for m, w in zip(plans.vms, wishes, strict=True)
+    ]
+    by_class = [[r for r, w in zip(rungs, wishes, strict=True) if w.priority == c] for c in classes]
+    missing = [sum(r is None for r in of) for of in by_class]
+    return sum(missing), missing, [sum(r or 0 for r in of) for of in by_class], [r or 0 for r in rungs]
+
+
+@settings(max_examples=60, deadline=None)
+@given(PCS, st.lists(st.tuples(WANTS, st.integers(0, 1)), min_size=2, max_size=3))
+def test_no_other_way_to_share_is_better(host: Host, wanted: list[tuple[Profile, int]]) -> None:
+    wishes = sorted((Wish(f"vm{n}", p, priority) for n, (p, priority) in enumerate(wanted)), key=lambda w: -w.priority)
+    plans = joint.plan(host, wishes)
+    check(host, plans)
+    assert plans.warnings == ()
+    assert cost_of(plans, wishes) == least_cost(host, wishes)
+
+
+def test_a_vm_that_loses_the_card_to_a_virtual_function_has_one_itself() -> None:
+    """The search once took all virtual functions from who could not have the card alone."""
+    whole_first = profile(nic={"prefer": ["passthrough", "vf", "paravirtual"]})
+    plans = joint.plan(pc(nic(5, vfs=2)), [Wish("vf", WANTS_VF, 1), Wish("whole", whole_first)])
+    assert [of(plans, n).of(K.NIC).strategy for n in (0, 1)] == [S.VF, S.VF]
+
+
+def test_of_the_hosts_last_two_screens_one_stays_whoever_wants_them() -> None:
+    plans = joint.plan(pc(screen(1), screen(3)), [Wish(n, WANTS_GPU) for n in "ab"])
+    assert [of(plans, n).of(K.GPU).strategy for n in (0, 1)] == [S.PASSTHROUGH, S.PARAVIRTUAL]
+    lost = [r.detail for r in of(plans, 1).of(K.GPU).rejected if r.reason is Reason.GIVEN_TO_OTHER_VM]
+    assert any("screens of the host goes to VM a" in detail for detail in lost)
+    both = profile(gpu=PASS | {"select": ["0000:03:00.0"], "allow": ["connected-display"]})
+    plans = joint.plan(pc(screen(1), screen(3)), [Wish("a", WANTS_GPU), Wish("b", both, 1)])
+    assert [of(plans, n).of(K.GPU).strategy for n in (0, 1)] == [S.PARAVIRTUAL, S.PASSTHROUGH]
+
+
+def usb(port: str, product: str, *, keyboard: bool = False) -> UsbDevice:
+    return UsbDevice(
+        port=port, vendor_id="046d", product_id=product, keyboard=keyboard, busnum=1, devnum=int(port[-1]),
+        device_class="00", interface_classes=("030101",) if keyboard else (), controller=XHCI.address, drivers=(),
+    )  # fmt: skip
+
+
+XHCI = PciFunction(
+    address="0000:00:14.0", class_code="0c0330", vendor_id="8086", device_id="a36d", driver="xhci_hcd", iommu_group=20
 )
 
 
-def exhaustive(host: Host, wishes: Sequence[Wish]) -> Any:
-    """The least cost over every way to give each key that any VM could claim to one VM, or to all that share it."""
-    search = joint._Search(host, wishes)
-    start = [frozenset[str]()] * len(wishes)
-    keys: set[str] = set()
-    frontier = [frozenset[str]()]
-    for number in range(len(wishes)):  # what a VM may come to claim when it has less and less
-        frontier = [frozenset()]
-        while frontier:
-            lacking = frontier.pop()
-            new = search.planned(number, lacking).claims.keys() - lacking
-            keys |= new
-            frontier += [lacking | {key} for key in new if len(lacking) < 4]
-    best = None
-    for owners in itertools.product(range(-1, len(wishes)), repeat=len(keys)):
-        taken = [
-            start[n] | {k for k, o in zip(sorted(keys), owners, strict=True) if o not in (n, -1)}
-            for n in range(len(wishes))
-        ]
-        if search.conflict(taken) is None:
-            cost = search.cost(taken)
-            best = cost if best is None or cost < best else best
-    return best
+def with_usb(*devices: UsbDevice) -> Host:
+    return msgspec.structs.replace(pc(XHCI), usb=devices, other_keyboards=())
 
 
-@settings(max_examples=25, deadline=None)
-@given(PCS, st.lists(st.tuples(WANTS, st.integers(0, 1)), min_size=2, max_size=2))
-def test_no_other_way_to_share_is_better(host: Host, wanted: list[tuple[Profile, int]]) -> None:
-    wishes = sorted((Wish(f"vm{n}", p, priority) for n, (p, priority) in enumerate(wanted)), key=lambda w: -w.priority)
-    search = joint._Search(host, wishes)
-    taken, certain = search.best()
-    assert certain
-    assert search.cost(taken) == exhaustive(host, wishes)
-    check(host, joint.plan(host, wishes))
+def test_of_the_hosts_last_two_keyboards_one_stays() -> None:
+    host = with_usb(usb("1-1", "c001", keyboard=True), usb("1-2", "c002", keyboard=True))
+    wishes = [Wish(n, profile(usb={"devices": [f"046d:{p}"]})) for n, p in (("a", "c001"), ("b", "c002"))]
+    plans = joint.plan(host, wishes)
+    assert [d.strategy for n in (0, 1) for d in of(plans, n).all_of(K.USB_DEVICE)] == [S.PASSTHROUGH, S.OMIT]
+
+
+def test_a_usb_device_goes_to_one_vm_whatever_it_is_called_and_not_beside_its_controller() -> None:
+    host = with_usb(usb("1-1", "c077"))
+    names = [profile(usb={"devices": [name]}) for name in ("046d:c077", "046d:c077@1-1")]
+    plans = joint.plan(host, [Wish("a", names[0]), Wish("b", names[1])])
+    assert [d.strategy for n in (0, 1) for d in of(plans, n).all_of(K.USB_DEVICE)] == [S.PASSTHROUGH, S.OMIT]
+    whole = profile(usb={"prefer": ["passthrough", "emulated"], "select": [XHCI.address]})
+    plans = joint.plan(host, [Wish("whole", whole), Wish("a", names[0])])
+    check(host, plans)
+    got = (of(plans, 0).of(K.USB).strategy, of(plans, 1).all_of(K.USB_DEVICE)[0].strategy)
+    assert got == (S.PASSTHROUGH, S.OMIT)
+
+
+def test_a_vm_of_low_priority_shifts_nothing_that_it_gains_nothing_from() -> None:
+    high = [Wish("x", WANTS_GPU, 2), Wish("y", WANTS_GPU, 1)]
+    host = pc(gpu(1), gpu(3))
+    before = [m.plan for m in joint.plan(host, high).vms]
+    after = joint.plan(host, [*high, Wish("low", WANTS_GPU)])
+    assert [m.plan for m in after.vms[:2]] == before
+    told = [r.detail for r in of(after, 2).of(K.GPU).rejected if r.reason is Reason.GIVEN_TO_OTHER_VM]
+    assert [d.split(" goes to VM ")[1][0] for d in told] == ["x", "y"], "each device names the VM that has it"
+
+
+def test_a_vm_that_cannot_be_holds_no_memory() -> None:
+    must = profile("must", memory="2 GiB", gpu=PASS | {"require": ["passthrough"]})
+    plain = profile("plain", memory="2 GiB")
+    plans = joint.plan(pc(mib=2600), [Wish("must", must, 1), Wish("plain", plain)])
+    assert plans.vms[0].plan is None
+    assert of(plans, 1).memory_mib == 2048
+
+
+@given(st.integers(600, 9000), st.integers(64, 4096), st.integers(0, 4096))
+def test_memory_is_the_same_alone_and_in_a_set_of_one(available: int, least: int, more: int) -> None:
+    text = f"[size]\nmemory = '{least + more} MiB'\nmemory_min = '{least} MiB'"
+    wanted = parse((ProfileText("p", "p.toml", text),))
+    host = pc(mib=available)
+    try:
+        alone = size.memory_mib(host, wanted)
+    except HostError:
+        assert size.memories_mib(host, [wanted]) == [None]
+    else:
+        assert size.memories_mib(host, [wanted]) == [alone]
 
 
 def test_a_search_without_an_end_is_given_up_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
