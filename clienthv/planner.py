@@ -27,7 +27,7 @@ from clienthv.model.plan import (
     Strategy,
 )
 from clienthv.model.profile import Profile
-from clienthv.model.usb import UsbName
+from clienthv.model.usb import UsbWish
 from clienthv.strategies import (
     RULES,
     Kept,
@@ -262,10 +262,12 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
         why=taken.why,
         rejected=tuple(rejected),
         virtual_function=taken.virtual_function,
+        network=taken.network,
+        evdev=taken.evdev,
     )
 
 
-def _usb_device(number: int, name: UsbName, question: Question) -> Decision:
+def _usb_device(number: int, name: UsbWish, question: Question) -> Decision:
     """One USB device: handed over, or left out with all that speaks against it."""
     option = usb_device.handed_over(name, question)
     rejected = tuple(usb_device.objections(option, name, question))

@@ -9,6 +9,7 @@ from lxml import etree
 
 from clienthv.errors import HostError
 from clienthv.model.host import DomainCapabilities
+from clienthv.model.network import VirtualNetwork
 
 
 def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
@@ -38,6 +39,25 @@ def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
         tpm_models=_values(root, "devices/tpm/enum[@name='model']"),
         tpm_backends=_values(root, "devices/tpm/enum[@name='backendModel']"),
         hyperv=_hyperv(root),
+        net_backends=_net_backends(root),
+    )
+
+
+def _net_backends(root: Any) -> tuple[str, ...] | msgspec.UnsetType:
+    """Unset from an older libvirt, whose document says nothing of interfaces."""
+    path = "devices/interface/enum[@name='backendType']"
+    return _values(root, path) if root.find(path) is not None else msgspec.UNSET
+
+
+def network(name: str, xml: str, *, active: bool) -> VirtualNetwork:
+    """A network document (libvirt, formatnetwork): without ``<forward>`` it is isolated, without a mode NAT."""
+    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    forward, bridge = root.find("forward"), root.find("bridge")
+    return VirtualNetwork(
+        name=name,
+        active=active,
+        forward="isolated" if forward is None else forward.get("mode", "nat"),
+        bridge=bridge.get("name") if bridge is not None else None,
     )
 
 

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 from urllib.parse import urlsplit
 
+import msgspec
+
 from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.hypervisor.domain import Domain
 from clienthv.model.host import DomainCapabilities, GuestClaims, Stack
+from clienthv.model.network import VirtualNetwork
 
 SYSTEM: Final = "qemu:///system"
 SESSION: Final = "qemu:///session"
@@ -216,9 +219,27 @@ class Connection:
             qemu_version=qemu_version,
             capabilities=offered,
             guest_functions=tuple(sorted({a for vm in vms if vm.running for a in vm.functions})),
+            networks=self._networks(),
             problem=problem,
             vms=vms,
         )
+
+    def _networks(self) -> tuple[VirtualNetwork, ...] | msgspec.UnsetType:
+        """The networks of libvirt: none where the driver has none (the embedded one), unset where nobody answers."""
+        virt = libvirt()
+        try:
+            return tuple(
+                sorted(
+                    (capabilities.network(n.name(), n.XMLDesc(0), active=bool(n.isActive())) for n in self._listed()),
+                    key=lambda network: network.name,
+                )
+            )
+        except virt.libvirtError as e:
+            return () if e.get_error_code() == virt.VIR_ERR_NO_SUPPORT else msgspec.UNSET
+
+    def _listed(self) -> list[Any]:
+        found: list[Any] = self._handle.listAllNetworks(0)
+        return found
 
     def _claims(self) -> Iterator[GuestClaims]:
         """What each VM has of the host or is defined with; a VM that is gone in the meantime has nothing."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -10,6 +11,8 @@ import msgspec
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.mounts import MOUNTS
 from clienthv.model.host import Host, PciFunction, Role, Stack
+from clienthv.model.input import BY_ID, EventDevice
+from clienthv.model.network import VirtualNetwork
 from clienthv.model.usb import UsbRole
 
 _AnyRole = TypeVar("_AnyRole", Role, UsbRole)
@@ -71,15 +74,36 @@ def anonymise(host: Host) -> Host:
     roles = _without_mounts(cleaned.roles)
     stack = cleaned.stack and _without_names(cleaned.stack)
     pci = tuple(map(_without_programs, cleaned.pci))
-    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack)
+    events = cleaned.events and tuple(_by_path(cleaned.events))
+    return msgspec.structs.replace(
+        cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack, events=events
+    )
 
 
 def _without_names(stack: Stack) -> Stack:
-    """The VMs by number: people name them as they like."""
+    """VMs and networks by number: people name them as they like."""
+    stack = msgspec.structs.replace(stack, networks=_unnamed(stack.networks))
     if not isinstance(stack.vms, tuple):
         return stack
     named = (msgspec.structs.replace(vm, name=f"vm{number}") for number, vm in enumerate(stack.vms, 1))
     return msgspec.structs.replace(stack, vms=tuple(named))
+
+
+def _by_path(events: tuple[EventDevice, ...]) -> Iterator[EventDevice]:
+    """Event devices without their names by id, which hold serial numbers; those that have no other are left out."""
+    for event in events:
+        if links := tuple(link for link in event.links if not link.startswith(BY_ID)):
+            yield msgspec.structs.replace(event, links=links)
+
+
+def _unnamed(
+    networks: tuple[VirtualNetwork, ...] | msgspec.UnsetType,
+) -> tuple[VirtualNetwork, ...] | msgspec.UnsetType:
+    """The networks without the names that people gave them; "default" is libvirt's own."""
+    return networks and tuple(
+        network if network.name == "default" else msgspec.structs.replace(network, name=f"network-{number}")
+        for number, network in enumerate(networks)
+    )
 
 
 def scrub_cmdline(parameters: tuple[str, ...]) -> tuple[str, ...]:

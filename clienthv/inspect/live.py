@@ -7,8 +7,10 @@ from collections.abc import Iterator
 
 import msgspec
 
+from clienthv.inspect.bridges import read_host_network
 from clienthv.inspect.cmdline import CMDLINE, read_cmdline
 from clienthv.inspect.cpu import CPUINFO, read_cpu
+from clienthv.inspect.events import read_events
 from clienthv.inspect.files import Tree
 from clienthv.inspect.iommu import INTERRUPTS, TABLES, read_iommu
 from clienthv.inspect.kvm import DEVICE, read_kvm
@@ -51,6 +53,8 @@ def read(root: str = "/", *, keep_names: bool = False) -> Host:
         roles=findings.roles(),
         usb=usb,
         other_keyboards=findings.other_keyboards(),
+        network=read_host_network(tree) or msgspec.UNSET,
+        events=msgspec.UNSET if (events := read_events(tree)) is None else events,
         tpm_device=read_tpm(tree),
         unknown=(
             *_about_platform(cpu, kvm, memory, cmdline),

@@ -23,6 +23,8 @@ DRIVERS: Final = "/sys/bus/usb/drivers"
 _ID: Final = re.compile(r"^([0-9a-fA-F]{4})\Z")
 _CLASS: Final = re.compile(r"^([0-9a-fA-F]{2})\Z")
 _INTERFACE_FILES: Final = ("bInterfaceClass", "bInterfaceSubClass", "bInterfaceProtocol")
+# systemd, hwdb.d/60-autosuspend-fingerprint-reader.hwdb: libfprint's list of readers, the only one that sets it (to 0).
+_PERSIST: Final = "ID_PERSIST"
 _LONGEST_NAME: Final = 126  # UTF-16 units in a string descriptor of 255 bytes (USB 2.0 specification, 9.6.7)
 _LIKE_A_SERIAL: Final = re.compile(r"\b(?=(?:[^\W_]*[0-9]){6})[^\W_]{10,}\b")
 
@@ -43,7 +45,7 @@ def read_devices(tree: Tree, disks: Disks, findings: Findings) -> tuple[UsbDevic
     """
     if not is_told(tree, "usb"):
         return None
-    listed = devices(tree, "usb", (VENDOR_PROPERTY, DEVICE_PROPERTY))
+    listed = devices(tree, "usb", (VENDOR_PROPERTY, DEVICE_PROPERTY, _PERSIST))
     found = {d.name: d for d in listed if is_usb_device(d.name) and tree.exists(f"{d.path}/idVendor")}
     belongings = _belongings(tree, disks)
     read = tuple(_device(tree, found[port], belongings, findings) for port in sorted(found, key=_place))
@@ -77,6 +79,7 @@ def _device(tree: Tree, device: Device, belongings: _Belongings, findings: Findi
         network_interfaces=_of(belongings.interfaces, port),
         keyboard=findings.keyboard_at(port),
         roles=findings.usb_roles(port),
+        fingerprint_reader=device.properties.get(_PERSIST) == "0" or msgspec.UNSET,
     )
 
 

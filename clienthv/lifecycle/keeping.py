@@ -51,6 +51,7 @@ def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Coll
             decisions={kind: _found_again(d, found) for kind, d in _decisions(profile, before, upgrade)},
             strangers=dict(_strangers(before.hardware, found, host)),
             extras=None if frozenset(KEPT_KINDS) <= frozenset(upgrade) else before.plan.extras or Extras(),
+            plugged=_was(before).device(Kind.NIC).network == profile.device(Kind.NIC).network,
         ),
     )
 
@@ -62,10 +63,14 @@ def with_mdev(wish: Asked, name: str) -> Asked:
 
 def _decisions(profile: Profile, before: Remembered, upgrade: Iterable[Kind]) -> Iterator[tuple[Kind, Decision]]:
     """What the VM had, of the kinds for which the profile still asks for the same."""
-    was = profile_model.parse(before.profile) if before.profile else Profile()
+    was = _was(before)
     for kind in KEPT_KINDS:
         if kind not in upgrade and was.ladder(kind) == profile.ladder(kind):
             yield kind, before.plan.of(kind)
+
+
+def _was(before: Remembered) -> Profile:
+    return profile_model.parse(before.profile) if before.profile else Profile()
 
 
 def _now(address: str, found: Mapping[str, PciFunction | None]) -> str:

@@ -16,10 +16,9 @@ from msgspec import Meta
 
 from clienthv.model.host import Address
 from clienthv.model.mdev import is_type_or_none, is_uuid
+from clienthv.model.network import INTERFACE
 
-# Shorter than IFNAMSIZ (kernel, net/core/dev.c, dev_valid_name). Narrower than the kernel's rule: nothing that a
-# command line or a path could take for something else.
-_INTERFACE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@+-]{0,14}\Z")
+_INTERFACE: Final = re.compile(rf"{INTERFACE}\Z")
 _LAST_VF: Final = 0xFFFF  # NumVFs has 16 bits (PCIe Base Specification, SR-IOV extended capability)
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,4})\Z")
 

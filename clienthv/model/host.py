@@ -17,6 +17,8 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.input import EventDevice as EventDevice
+from clienthv.model.network import HostNetwork as HostNetwork
 from clienthv.model.particulars import NOTHING, Particulars
 from clienthv.model.platform import Core as Core
 from clienthv.model.platform import Cpu as Cpu
@@ -159,7 +161,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=False):
     """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every device.
 
-    ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out.
+    ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out. ``network``
+    and ``events`` are left out where they were not read.
     """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
@@ -177,6 +180,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     roles: tuple[Role, ...] = ()
     usb: tuple[UsbDevice, ...] | None = None
     other_keyboards: tuple[str, ...] | None = None
+    network: HostNetwork | msgspec.UnsetType = msgspec.UNSET
+    events: tuple[EventDevice, ...] | msgspec.UnsetType = msgspec.UNSET
     tpm_device: bool | None = None
     stack: Stack | None = None
     unknown: tuple[str, ...] = ()

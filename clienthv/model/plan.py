@@ -9,6 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError
+from clienthv.model.input import EventLink
+from clienthv.model.network import Plug
 from clienthv.model.values import as_json
 
 SCHEMA: Final = 1
@@ -61,7 +63,7 @@ STRATEGIES: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.DISK: (_S.PASSTHROUGH, _S.VF, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.AUDIO: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.USB: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
-    Kind.INPUT: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
+    Kind.INPUT: (_S.PASSTHROUGH, _S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
     Kind.TPM: (_S.PASSTHROUGH, _S.EMULATED, _S.OMIT),
     Kind.DISPLAY: (_S.PARAVIRTUAL, _S.EMULATED, _S.OMIT),
 }
@@ -127,6 +129,19 @@ class Reason(StrEnum):
     IS_HUB = "is-hub"
     NO_USB_CONTROLLER = "no-usb-controller"
     ONLY_KEYBOARD = "only-keyboard"
+    USB_CLASS_UNKNOWN = "usb-class-unknown"
+    # what a virtual network card is plugged into
+    NETWORKS_UNKNOWN = "networks-unknown"
+    NO_BRIDGE = "no-bridge"
+    NO_NETWORK = "no-network"
+    NETWORK_INACTIVE = "network-inactive"
+    NO_INTERFACE = "no-interface"
+    LINK_DOWN = "link-down"
+    WIRELESS = "wireless"
+    NO_PASST = "no-passt"
+    # keyboards and pointers that are shared with the guest
+    EVENTS_UNKNOWN = "events-unknown"
+    NO_EVENT_DEVICE = "no-event-device"
     # SR-IOV
     NO_SRIOV = "no-sriov"
     NO_VF_CREATED = "no-vf-created"
@@ -176,7 +191,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
-    for virtual functions alone.
+    for virtual functions alone, ``network`` for a virtual network card that is plugged into something
+    else than QEMU's user-mode network, ``evdev`` for input devices of the host, as links below /dev/input.
     """
 
     kind: Kind
@@ -189,6 +205,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str
     rejected: tuple[Rejected, ...]
     virtual_function: VirtualFunction | None = None
+    network: Plug | None = None
+    evdev: tuple[EventLink, ...] = ()
 
 
 class HostChange(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

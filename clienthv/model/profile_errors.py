@@ -53,7 +53,13 @@ def _form_at(path: str) -> str:
         "boot.initrd": "an absolute path",
     }
     if ".devices[" in path:
-        return "a USB device such as 046d:c52b or, on one port, 046d:c52b@1-2.3 (see lsusb; lower-case)"
+        return (
+            "a USB device such as 046d:c52b or, on one port, 046d:c52b@1-2.3 (see lsusb; lower-case), or class:webcam"
+        )
+    if ".evdev[" in path:
+        return "a name below /dev/input/by-path or by-id that ends in -event-kbd or -event-mouse"
+    if ".network[" in path:
+        return "bridge, network, macvtap, passt or user, the first three with :NAME where needed"
     device = 'a PCI address such as 0000:01:00.0, "10de:1b80", "vendor:amd", "name:*RTX*" or a path'
     return forms.get(path, device if ".select" in path else "of the expected form")
 

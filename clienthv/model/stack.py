@@ -6,11 +6,15 @@ from typing import Literal
 
 import msgspec
 
+from clienthv.model.network import VirtualNetwork
 from clienthv.model.values import Address, Count
 
 
 class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
-    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered."""
+    """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered.
+
+    ``net_backends`` are left out where libvirt does not tell them.
+    """
 
     domain_type: Literal["kvm", "qemu"]
     emulator: str | None = None
@@ -26,6 +30,7 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     tpm_models: tuple[str, ...] = ()
     tpm_backends: tuple[str, ...] = ()
     hyperv: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    net_backends: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GuestClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -50,6 +55,8 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
 
     ``guest_functions`` are the host's PCI functions that running VMs of the connection have, ``vms`` what each of
     its VMs has or is defined with, clienthv's or not; unset where nobody asked.
+    ``networks`` are libvirt's own; none where the connection has no driver for them, left
+    out where they are unknown.
     """
 
     uri: str | None = None
@@ -58,5 +65,6 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     qemu_version: str | None = None
     capabilities: DomainCapabilities | None = None
     guest_functions: tuple[Address, ...] | None = None
+    networks: tuple[VirtualNetwork, ...] | msgspec.UnsetType = msgspec.UNSET
     problem: str | None = None
     vms: tuple[GuestClaims, ...] | msgspec.UnsetType = msgspec.UNSET

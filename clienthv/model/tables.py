@@ -9,10 +9,12 @@ from msgspec import Meta
 
 from clienthv.model import values
 from clienthv.model.host import RoleName
+from clienthv.model.input import EVENT_NAME_PATTERN
+from clienthv.model.network import RUNG_PATTERN
 from clienthv.model.particulars import MdevTypeId
 from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.selector import Selector
-from clienthv.model.usb import USB_NAME_PATTERN
+from clienthv.model.usb import USB_WISH_PATTERN
 
 SCHEMA: Final = 1
 
@@ -25,9 +27,24 @@ Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with
 Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]
 
 UsbNames = Annotated[
-    tuple[Annotated[str, Meta(pattern=USB_NAME_PATTERN)], ...],
+    tuple[Annotated[str, Meta(pattern=USB_WISH_PATTERN)], ...],
     # The guest's controller has 15 ports at most (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2), and the pointer has one.
-    Meta(max_length=14, description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port"),
+    Meta(
+        max_length=14,
+        description="USB devices to hand over: 046d:c52b, or 046d:c52b@1-2.3 for the one on that port, or class:webcam",
+    ),
+]
+
+
+Rungs = Annotated[
+    tuple[Annotated[str, Meta(pattern=RUNG_PATTERN)], ...],
+    Meta(max_length=8, description="bridge, network, macvtap, passt or user, the first three with :NAME where needed"),
+]
+
+
+EventNames = Annotated[
+    tuple[Annotated[str, Meta(pattern=EVENT_NAME_PATTERN)], ...],
+    Meta(max_length=8, description="keyboards and pointers of the host: names below /dev/input/by-path or by-id"),
 ]
 
 
@@ -74,7 +91,9 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     processor gets a thread of the host to itself.
     ``redirect``, for ``usb`` alone, is how many devices of whoever looks at the screen can be plugged in over SPICE.
     ``looking_glass``, for the display alone, is the largest picture that Looking Glass shall carry ("2560x1440").
-    ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters.
+    ``trust``, for the network card alone, lets the guest change its virtual function's MAC address and filters,
+    and ``network`` is what a virtual one is plugged into, the most wanted first. ``evdev`` are keyboards and pointers,
+    for ``input`` alone.
     """
 
     prefer: Ladder | None = None
@@ -90,6 +109,8 @@ class Device(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mdev_type: MdevTypeId | None = None
     redirect: Annotated[int, Meta(ge=0, le=4)] = 0
     looking_glass: Annotated[str, Meta(pattern=r"^[1-9][0-9]{2,4}x[1-9][0-9]{2,4}$(?!\n)")] | None = None
+    network: Rungs = ()
+    evdev: EventNames = ()
 
 
 class Devices(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -23,6 +23,28 @@ _CARRY_INPUT: Final = ("03", "e0")  # human interface devices, and the Bluetooth
 # A vendor id of 0 names nothing: libvirt refuses it (src/conf/domain_conf.c, "vendor cannot be 0").
 USB_NAME_PATTERN: Final = rf"^(?!0000)[0-9a-f]{{4}}:[0-9a-f]{{4}}(@{PORT})?$(?!\n)"
 _USB_NAME = re.compile(USB_NAME_PATTERN)
+
+# What an interface of such a device begins with: class, subclass, protocol (USB-IF, "Defined Class Codes"). A
+# fingerprint reader has no class of its own: its interfaces are vendor-specific (ff).
+_VENDOR_SPECIFIC: Final = "ff"
+_FINGERPRINT: Final = "fingerprint-reader"
+_CLASSES: Final = {
+    _FINGERPRINT: _VENDOR_SPECIFIC,
+    "smart-card": "0b",
+    "webcam": "0e",
+    "audio": "01",
+    "printer": "07",
+    "bluetooth": "e00101",
+}
+_WHAT: Final = {
+    _FINGERPRINT: "fingerprint reader",
+    "smart-card": "smart card reader",
+    "audio": "sound device",
+    "bluetooth": "Bluetooth adapter",
+}
+USB_CLASSES: Final = tuple(_CLASSES)
+_BY_CLASS: Final = "class:"
+USB_WISH_PATTERN: Final = rf"^(?!0000)([0-9a-f]{{4}}:[0-9a-f]{{4}}(@{PORT})?|class:({'|'.join(_CLASSES)}))$(?!\n)"
 
 Port = Annotated[str, Meta(pattern=PORT_PATTERN)]
 UsbClass = Annotated[str, Meta(pattern=r"^[0-9a-f]{2}$(?!\n)")]
@@ -61,6 +83,42 @@ class UsbName(msgspec.Struct, frozen=True):
         return device.ids == self.ids and self.port in (None, device.port)
 
 
+class UsbClassName(msgspec.Struct, frozen=True):
+    """What a profile calls all devices of one class, ``class:webcam``."""
+
+    name: str
+
+    def __str__(self) -> str:
+        return f"{_BY_CLASS}{self.name}"
+
+    @property
+    def what(self) -> str:
+        """One such device, for a person."""
+        return _WHAT.get(self.name, self.name)
+
+    def fits(self, device: UsbDevice) -> bool | None:
+        """Whether a device is of the class; None where nothing tells.
+
+        A device that no list of fingerprint readers has may be one all the same, when it is vendor-specific.
+        """
+        if self.name == _FINGERPRINT and device.fingerprint_reader:
+            return True
+        classes = device.interface_classes
+        if classes is None:
+            return None
+        found = any(interface.startswith(_CLASSES[self.name]) for interface in classes)
+        return (None if found else False) if self.name == _FINGERPRINT else found
+
+
+UsbWish: TypeAlias = UsbName | UsbClassName
+
+
+def wish(text: str) -> UsbWish:
+    """Read an entry of a profile's list. Raises ValueError."""
+    name = text.removeprefix(_BY_CLASS)
+    return UsbClassName(name) if text.startswith(_BY_CLASS) and name in _CLASSES else UsbName.parse(text)
+
+
 class UsbRole(msgspec.Struct, frozen=True, kw_only=True):
     """One use the host makes of a USB device, with what shows it."""
 
@@ -75,6 +133,8 @@ class UsbDevice(msgspec.Struct, frozen=True, kw_only=True):
     the device is plugged in again; ``devnum`` does not. ``device_class`` and ``interface_classes`` are the USB-IF's
     codes: two digits, and class, subclass and protocol of each interface in six. ``controller`` is the PCI function
     of the host controller. ``keyboard`` is whether udev or the kernel takes one of its input devices for a keyboard.
+    ``fingerprint_reader`` is true where udev's list of such readers has it, and left out otherwise: nothing tells what
+    else is one.
     """
 
     port: Port
@@ -92,6 +152,7 @@ class UsbDevice(msgspec.Struct, frozen=True, kw_only=True):
     network_interfaces: tuple[str, ...] | None = None
     keyboard: bool | None = None
     roles: tuple[UsbRole, ...] = ()
+    fingerprint_reader: bool | msgspec.UnsetType = msgspec.UNSET
 
     @property
     def ids(self) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from clienthv.model import plan as plan_model
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.mdev import uuid_of
+from clienthv.model.network import Plug
 from clienthv.model.plan import Decision, Kind, Strategy
 from clienthv.model.usb import UsbName
 from clienthv.model.values import PciAddress
@@ -41,11 +42,23 @@ class DiskView(msgspec.Struct, frozen=True):
     io: str
 
 
+class PlugView(msgspec.Struct, frozen=True):
+    """What a virtual network card is plugged into: libvirt's type, and the one source that this type has."""
+
+    type: str = "user"
+    bridge: str = ""
+    network: str = ""
+    card: str = ""
+    passt: bool = False
+
+
 class InputView(msgspec.Struct, frozen=True):
-    """One input device."""
+    """One input device; ``source`` is the event device of the host that evdev takes, ``grabs`` is for keyboards."""
 
     type: str
-    bus: str
+    bus: str = ""
+    source: str = ""
+    grabs: bool = False
 
 
 class UsbView(msgspec.Struct, frozen=True):
@@ -125,6 +138,7 @@ class View(msgspec.Struct, frozen=True, kw_only=True):
     mdev: MdevView | None
     nic_vf: PciView | None
     nic_model: str
+    nic_plug: PlugView
     mac: str
     spice: bool
     vnc: bool
@@ -204,6 +218,7 @@ def view(vm: Vm, host: Host) -> View:
         mdev=mdev,
         nic_vf=_pci(nic.functions[0]) if nic.strategy is Strategy.VF else None,
         nic_model="" if nic_passed else nic.model,
+        nic_plug=_plug(nic.network),
         mac=vm.seen.mac or "",
         spice=spice,
         vnc=display.model == "vnc",
@@ -305,6 +320,22 @@ def _pci(address: str, *, boots: bool = False) -> PciView:
     )
 
 
+def _plug(plug: Plug | None) -> PlugView:
+    """The interface types of libvirt (formatdomain, "Network interfaces"); macvtap is "direct" there."""
+    source = (plug.source if plug is not None else None) or ""
+    match plug.type if plug is not None else "user":
+        case "bridge":
+            return PlugView("bridge", bridge=source)
+        case "network":
+            return PlugView("network", network=source)
+        case "macvtap":
+            return PlugView("direct", card=source)
+        case "passt":
+            return PlugView(passt=True)
+        case "user":
+            return PlugView()
+
+
 def _render_node(host: Host) -> str:
     return next((f"/dev/dri/{f.render_node}" for f in host.by_class.get("03", ()) if f.render_node), "")
 
@@ -328,7 +359,8 @@ def _inputs(decision: Decision) -> tuple[InputView, ...]:
         "usb-tablet": (InputView("tablet", "usb"),),
         "ps2": (InputView("mouse", "ps2"),),
     }
-    return views.get(decision.model, ())
+    events = [InputView("evdev", source=f"/dev/input/{e}", grabs=e.endswith("-event-kbd")) for e in decision.evdev]
+    return (*views.get(decision.model, ()), *events)
 
 
 def _carries_virtio(plan: plan_model.Plan) -> bool:

@@ -69,10 +69,12 @@ def _what(decision: Decision) -> str:
 
 
 def _first_reasons(decision: Decision) -> str:
-    """The rungs above, each with the first reason that speaks against it."""
+    """The rungs above, and networks not used, each with the first reason that speaks against it."""
     reasons: dict[str, str] = {}
     for rejected in decision.rejected:
-        reasons.setdefault(rejected.strategy.value, rejected.reason.value)
+        # Within the rung that was taken, it is a network that the card was not plugged into.
+        here = rejected.strategy is decision.strategy and decision.device is None and rejected.device
+        reasons.setdefault(here or rejected.strategy.value, rejected.reason.value)
     return ", ".join(f"{strategy} [{reason}]" for strategy, reason in reasons.items())
 
 

@@ -41,6 +41,8 @@ def claims(choice: Option | Decision, kind: Kind, question: Question) -> Mapping
         return {}
     if kind is Kind.TPM:
         return {"the TPM": ALONE}
+    if kind is Kind.INPUT:
+        return {f"input device {_event(link, question.host)}": ALONE for link in choice.evdev}
     if kind is Kind.USB_DEVICE:
         return dict(_of_usb_device(choice, question))
     return dict(_of_functions(choice, question)) | dict(_of_the_host(choice, kind, question))
@@ -76,6 +78,11 @@ def _of_share(choice: Option | Decision, question: Question) -> Iterator[tuple[s
     left = (kind.available if kind is not None else None) or 0
     yield f"{choice.model} of {card.address}", Claim(alone=False, capacity=left + own)
     yield f"virtual functions of {card.address}", SHARED
+
+
+def _event(link: str, host: Host) -> str:
+    """An event device by the first of its links, whichever of them the profile names."""
+    return next((device.links[0] for device in host.events or () if link in device.links), link)
 
 
 def _port(port: str) -> str:

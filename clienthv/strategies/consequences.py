@@ -9,8 +9,10 @@ from clienthv.model.plan import HOST_DEVICES, Decision, HostChange, Kind, Reason
 from clienthv.model.usb import UsbName
 from clienthv.strategies import (
     cautions,
+    evdev,
     graphics_cards,
     mdev,
+    networks,
     others,
     reset,
     size,
@@ -76,6 +78,9 @@ def warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, me
     cpu = next(d for d in decisions if d.kind is Kind.CPU)
     if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.kvm.usable is None:
         yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
+    for decision in decisions:
+        yield from networks.warnings(decision)
+        yield from evdev.warnings(decision)
     for decision in passed:
         yield from _risks(decision, question)
     for decision in decisions:

@@ -11,6 +11,7 @@ import msgspec
 
 from clienthv.model.guest import GuestOs, VirtioDevice, built_in
 from clienthv.model.host import DomainCapabilities, Host
+from clienthv.model.network import Plug
 from clienthv.model.plan import Decision, Extras, Kind, Reason, Rejected, Strategy, VirtualFunction
 from clienthv.model.profile import Profile
 from clienthv.strategies.screens import BootDisplay, boot_displays
@@ -24,6 +25,8 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     mdev: str | None = None
     """The UUID that its mediated device has, whether or not there is one."""
     extras: Extras | None = None
+    plugged: bool = True
+    """Whether its network card stays plugged into what it was; not when the profile asks for something else now."""
 
 
 class Question(msgspec.Struct, frozen=True, dict=True):
@@ -89,6 +92,8 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     functions: tuple[str, ...] = ()
     virtual_function: VirtualFunction | None = None
+    network: Plug | None = None
+    evdev: tuple[str, ...] = ()
 
 
 def again(question: Question, **changes: Any) -> Question:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import Final
 
+from msgspec.structs import replace
+
+from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.strategies import pci
 from clienthv.strategies.frame import Objections, Option, Options, Question, omitted, reject
 
 _USB_CLASS: Final = "0c03"
+_SHOWN: Final = 6
 
 
 def options(strategy: Strategy, question: Question) -> Options:
@@ -18,8 +22,8 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.PASSTHROUGH:
             for function in host.by_class.get("0c", ()):
                 if function.base_class == _USB_CLASS and not pci.belongs_to_gpu(host, function):
-                    why = "whatever is plugged in belongs to the guest"
-                    yield pci.whole(function, question, Kind.USB, why)
+                    whole = pci.whole(function, question, Kind.USB, "")
+                    yield replace(whole, why=f"whatever is plugged in belongs to the guest{_now(whole, host)}")
         case Strategy.EMULATED:
             yield Option(
                 strategy=strategy,
@@ -31,6 +35,15 @@ def options(strategy: Strategy, question: Question) -> Options:
             )
         case _:
             yield omitted("USB")
+
+
+def _now(option: Option, host: Host) -> str:
+    """What is plugged in now, hubs left out; nothing where that is not known."""
+    there = [d for d in host.usb or () if d.controller in option.functions and not d.is_hub]
+    if not there:
+        return ", now nothing" if host.usb is not None and all(d.controller for d in host.usb) else ""
+    shown = ", ".join(f"{d.label} ({d.port})" for d in there[:_SHOWN])
+    return f", now {shown}" + (f" and {len(there) - _SHOWN} more" if len(there) > _SHOWN else "")
 
 
 def objections(option: Option, question: Question) -> Objections:

@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.model.roles import RoleName
-from clienthv.model.usb import UsbDevice, UsbName
-from clienthv.strategies import others, pci
+from clienthv.model.usb import UsbDevice, UsbName, UsbWish
+from clienthv.strategies import others, pci, usb_class
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
+_PORTS: Final = 14  # of 15, one of which the pointer has (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2)
 _READ_IT: Final = "run clienthv inspect --save on that PC"
 
 
@@ -25,9 +26,9 @@ class _Need(NamedTuple):
     lifted: bool
 
 
-def named(question: Question) -> tuple[UsbName, ...]:
-    """The devices that the profile wants, in its order."""
-    return tuple(map(UsbName.parse, question.profile.device(Kind.USB).devices))
+def named(question: Question) -> tuple[UsbWish, ...]:
+    """The devices that the profile wants, in its order; a class stands for each of its devices."""
+    return usb_class.meant_by(question.profile.device(Kind.USB).devices, question.host)
 
 
 def meant(name: UsbName, host: Host) -> UsbDevice | None:
@@ -36,8 +37,10 @@ def meant(name: UsbName, host: Host) -> UsbDevice | None:
     return found[0] if len(found) == 1 else None
 
 
-def handed_over(name: UsbName, question: Question) -> Option:
+def handed_over(name: UsbWish, question: Question) -> Option:
     """The option of handing a device over, alone or with the controller that moves anyway."""
+    if not isinstance(name, UsbName):
+        return Option(strategy=Strategy.PASSTHROUGH, device=str(name), model=name.name, backing="nothing", why="")
     device = meant(name, question.host)
     if device is None:
         return Option(strategy=Strategy.PASSTHROUGH, device=str(name), model=name.ids, backing="nothing", why="")
@@ -52,13 +55,16 @@ def handed_over(name: UsbName, question: Question) -> Option:
     )
 
 
-def left_out(name: UsbName) -> Option:
+def left_out(name: UsbWish) -> Option:
     """The option of starting without a device: always possible."""
     return Option(strategy=Strategy.OMIT, model="none", backing="nothing", why=f"the VM goes without {name}")
 
 
-def objections(option: Option, name: UsbName, question: Question) -> Objections:
+def objections(option: Option, name: UsbWish, question: Question) -> Objections:
     """A device must be there, be the only one meant, and not be what the host works with."""
+    if not isinstance(name, UsbName):
+        yield from usb_class.nothing(option, name, question.host)
+        return
     found = _matches(name, question.host)
     if len(found) != 1:
         yield _not_one(option, name, found, question.host)
@@ -75,6 +81,8 @@ def objections(option: Option, name: UsbName, question: Question) -> Objections:
         )
     if (running := others.runs_with_usb(option, device, question.host)) is not None:
         yield running
+    if not _is_named(name, question):
+        yield from usb_class.against_filter(option, device)
     yield from _against_guest(option, name, question)
     if name.port is not None and (device.busnum is None or device.devnum is None):
         yield reject(
@@ -83,14 +91,26 @@ def objections(option: Option, name: UsbName, question: Question) -> Objections:
             f"the host document has no bus and device number for {device.port}, by which libvirt tells alike devices",
             _READ_IT,
         )
-    yield from (n.objection for n in _needs(option, device, name, question) if not (n.lifted and name.port))
+    yield from (
+        n.objection for n in _needs(option, device, name, question) if not (n.lifted and _is_exact(name, question))
+    )
 
 
 def given_up(option: Option, name: UsbName, question: Question) -> Iterator[str]:
     """What the host gives up, or may give up, for a device whose port is named."""
     device = meant(name, question.host)
-    if device is not None and not option.functions:
+    if device is not None and not option.functions and _is_exact(name, question):
         yield from (n.objection.detail for n in _needs(option, device, name, question) if n.lifted)
+
+
+def _is_named(name: UsbName, question: Question) -> bool:
+    """Whether the profile has this very name, and not only a class that the device is of."""
+    return str(name) in question.profile.device(Kind.USB).devices
+
+
+def _is_exact(name: UsbName, question: Question) -> bool:
+    """Whether the profile names the device with its port, by which it gives up what the host uses it for."""
+    return name.port is not None and _is_named(name, question)
 
 
 def _matches(name: UsbName, host: Host) -> tuple[UsbDevice, ...]:
@@ -129,6 +149,8 @@ def _against_guest(option: Option, name: UsbName, question: Question) -> Objecti
             Reason.NO_USB_CONTROLLER,
             f"{question.guest.id} gets a USB 1.1 controller with two ports, into which QEMU plugs no faster device",
         )
+    elif name in named(question)[_PORTS:]:
+        yield reject(option, Reason.NO_USB_CONTROLLER, f"the guest's controller has {_PORTS} ports for single devices")
     stack = question.host.stack
     if stack is not None and stack.privileged is False:
         yield reject(
@@ -171,7 +193,7 @@ def _keeps_a_keyboard(question: Question) -> bool:
 
     Every named device is counted as gone, whether it goes or not: two keyboards are not each other's spare.
     """
-    wanted = named(question)
+    wanted = [name for name in named(question) if isinstance(name, UsbName)]
     return bool(question.host.other_keyboards) or any(
         device.keyboard and device.controller not in question.moving and not any(name.fits(device) for name in wanted)
         for device in question.host.usb or ()

@@ -222,6 +222,37 @@ def _end_daemons(home: Path) -> None:
         time.sleep(0.05)
 
 
+_OWN_NETWORK = """
+mount --rbind /sys/fs/cgroup /mnt
+mount -t sysfs sysfs /sys
+mount --rbind /mnt /sys/fs/cgroup
+ip link set lo up
+ip link add br7 type bridge && ip link set br7 up
+ip link add lan7 type veth peer name far7 && ip link set lan7 up && ip link set far7 up
+echo ready; exec sleep 600
+"""
+
+
+@pytest.fixture(scope="module")
+def apart(site: Path) -> Iterator[Machine]:
+    """libvirt's embedded driver where nothing of this PC's network can be seen or touched, and a bridge is."""
+    if os.geteuid() != 0:
+        pytest.skip("network namespaces and bridges take root")
+    command = ["unshare", "--net", "--mount", "sh", "-c", _OWN_NETWORK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "ready\n"
+        home = _home(None)
+        inside = ["nsenter", f"--net=/proc/{holder.pid}/ns/net", f"--mount=/proc/{holder.pid}/ns/mnt"]
+        machine = Machine(
+            home, f"qemu:///embed?root={home}/s/clienthv/embed", [*inside, "/usr/bin/python3"], _environment(home, site)
+        )
+        yield machine
+        _stop_all(machine)
+        shutil.rmtree(home)
+        holder.kill()
+
+
 @pytest.fixture(params=["embedded", "session"])
 def machine(request: pytest.FixtureRequest) -> Machine:
     """Each kind of connection in turn."""

@@ -15,7 +15,7 @@ REPOSITORY = Path(__file__).resolve().parent.parent.parent
 GOLDEN = "".join(p.read_text() for p in sorted((REPOSITORY / "tests" / "golden").glob("*/*.plan*")))
 SHIPPED = [tomllib.loads(p.read_text()) for p in sorted((REPOSITORY / "profiles").glob("*.toml"))]
 TESTS = "".join(p.read_text() for p in sorted(Path(__file__).parent.glob("test_*.py")) if p != Path(__file__))
-OF_ONE_PC = {"select", "allow", "devices", "trust", "forbid", "looking_glass", "bus", "mdev_type"}
+OF_ONE_PC = {"select", "allow", "devices", "trust", "forbid", "looking_glass", "bus", "evdev", "mdev_type"}
 """Keys that no shipped profile can have: they speak of somebody's devices, or take back what is extended."""
 
 

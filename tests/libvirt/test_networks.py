@@ -1,0 +1,59 @@
+"""What a guest's network card is plugged into, for real, in a network namespace of our own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+import xml.etree.ElementTree as ET
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+pytestmark = pytest.mark.libvirt
+
+
+def profile(machine: Machine, name: str, *rungs: str) -> None:
+    folder = machine.home / ".config/clienthv/profiles"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f'schema = 1\nextends = "demo"\n[devices.nic]\nnetwork = {json.dumps(rungs)}\n'
+    (folder / f"{name}.toml").write_text(text)
+
+
+def up(machine: Machine, name: str) -> ET.Element:
+    done = machine.run("up", name)
+    assert done.returncode == 0, done.stderr
+    found = ET.fromstring(machine.virsh("dumpxml", name)).find("devices/interface")  # noqa: S314 - libvirt's own output
+    assert found is not None
+    return found
+
+
+def test_a_guest_is_plugged_into_the_bridge_and_taken_out_again(apart: Machine) -> None:
+    profile(apart, "bridged", "bridge:br7", "user")
+    interface = up(apart, "bridged")
+    assert interface.get("type") == "bridge"
+    assert interface.find("source").get("bridge") == "br7"  # type: ignore[union-attr]
+    ports = [*apart._command[:-1], "ls", "/sys/class/net/br7/brif"]
+    tap = interface.find("target").get("dev")  # type: ignore[union-attr]
+    assert subprocess.run(ports, capture_output=True, text=True, check=True).stdout.split() == [tap]
+    again = apart.run("up", "bridged")
+    assert "running already" in again.stdout, again.stderr
+    assert apart.run("down", "bridged", "--force", "--undefine").returncode == 0
+    deadline = time.monotonic() + 10
+    while subprocess.run(ports, capture_output=True, text=True, check=True).stdout.split():
+        assert time.monotonic() < deadline
+
+
+def test_a_bridge_that_is_not_there_leaves_user_mode_and_the_reason(apart: Machine) -> None:
+    profile(apart, "unbridged", "bridge:br8", "network", "macvtap:lan7", "user")
+    assert up(apart, "unbridged").get("type") == "user"
+    told = apart.run("status", "unbridged", "--json")
+    plan = json.loads(told.stdout)["plan"] if "plan" in told.stdout else {}
+    text = json.dumps(plan) + apart.run("plan", "unbridged", "--json").stdout
+    assert "no-bridge" in text
+    assert "no-network" in text
+    assert "no-interface" in text, "a virtual interface is no network card of the PC"
+    assert apart.run("down", "unbridged", "--force", "--undefine").returncode == 0
