@@ -73,8 +73,8 @@ def anonymise(host: Host) -> Host:
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
     stack = cleaned.stack and _without_names(cleaned.stack)
-    pci = tuple(map(_without_programs, cleaned.pci))
     events = cleaned.events and tuple(_by_path(cleaned.events))
+    pci = tuple(map(_without_programs, cleaned.pci))
     return msgspec.structs.replace(
         cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack, events=events
     )

@@ -11,18 +11,19 @@ from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.tables import DEFAULT_LADDERS, Device, Profile, ProfileText
 from clienthv.model.usb import UsbName
 
+_REMOVE: Final = "remove the key"
 _OF_ONE_KIND: Final = {
-    "model": (Kind.CPU, "only the cpu has a model to choose"),
-    "pin": (Kind.CPU, "only the cpu is pinned"),
-    "bus": (Kind.DISK, "only the disk has a bus to choose"),
-    "trust": (Kind.NIC, "only the nic has a virtual function to trust"),
-    "network": (Kind.NIC, "only the nic is plugged into a network"),
-    "redirect": (Kind.USB, "only usb has devices to redirect"),
-    "evdev": (Kind.INPUT, "only the input takes event devices"),
-    "looking_glass": (Kind.DISPLAY, "Looking Glass is a display"),
-    "mdev_type": (Kind.GPU, "only the gpu can be a mediated device"),
+    "model": (Kind.CPU, "only the cpu has a model to choose", _REMOVE),
+    "trust": (Kind.NIC, "only the nic has a virtual function to trust", _REMOVE),
+    "bus": (Kind.DISK, "only the disk has a bus to choose", _REMOVE),
+    "pin": (Kind.CPU, "only the cpu is pinned", "put it into the table [devices.cpu]"),
+    "redirect": (Kind.USB, "only usb has devices to redirect", "put it into the table [devices.usb]"),
+    "looking_glass": (Kind.DISPLAY, "Looking Glass is a display", "put it into the table [devices.display]"),
+    "network": (Kind.NIC, "only the nic is plugged into a network", "put the list into the table [devices.nic]"),
+    "evdev": (Kind.INPUT, "only the input takes event devices", "put the list into the table [devices.input]"),
+    "mdev_type": (Kind.GPU, "only the gpu can be a mediated device", "put it into the table [devices.gpu]"),
 }
-"""The keys that mean something in one kind's table alone, and why."""
+"""Keys that one kind alone has: the kind, why, and what to do with them elsewhere."""
 
 
 def ladders(profile: Profile, source: ProfileText) -> None:
@@ -31,19 +32,22 @@ def ladders(profile: Profile, source: ProfileText) -> None:
         device = profile.device(kind)
         known = STRATEGIES[kind]
         _known(kind, device, source)
-        for key in ("prefer", "evdev"):
+        for key, what in (("prefer", "a strategy"), ("evdev", "a device")):
             names = getattr(device, key) or ()
             if len(set(names)) != len(names):
-                what = "a strategy" if key == "prefer" else "a device"
                 msg = f"{source.origin}: devices.{kind}.{key} names {what} twice"
                 raise ProfileError(msg, hint="each belongs there once")
-        for key, (of, why) in _OF_ONE_KIND.items():
-            if getattr(device, key) and kind is not of:
-                msg = f"{source.origin}: devices.{kind}.{key}: {why}"
-                raise ProfileError(msg, hint=f"put it into the table [devices.{of}], or remove the key")
+        _of_its_kind(kind, device, source)
         if device.select and (kind is Kind.INPUT or Strategy.PASSTHROUGH not in known):
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
+
+
+def _of_its_kind(kind: Kind, device: Device, source: ProfileText) -> None:
+    for key, (only, why, hint) in _OF_ONE_KIND.items():
+        if getattr(device, key) not in (None, False, 0, ()) and kind is not only:
+            msg = f"{source.origin}: devices.{kind}.{key}: {why}"
+            raise ProfileError(msg, hint=hint)
 
 
 def boot(profile: Profile, source: ProfileText) -> None:

@@ -35,8 +35,8 @@ SHARED = Claim(alone=False)
 
 def claims(choice: Option | Decision, kind: Kind, question: Question) -> Mapping[str, Claim]:
     """What an option or decision claims, by key."""
-    if choice.strategy is Strategy.MDEV:
-        return dict(_of_share(choice, question))
+    if choice.strategy is Strategy.MDEV and choice.device is not None:
+        return dict(_of_mdev(choice, choice.device, question))
     if choice.strategy not in HOST_DEVICES:
         return {}
     if kind is Kind.TPM:
@@ -65,19 +65,12 @@ def _of_functions(choice: Option | Decision, question: Question) -> Iterator[tup
             yield _port(device.port), ALONE
 
 
-def _of_share(choice: Option | Decision, question: Question) -> Iterator[tuple[str, Claim]]:
-    """An instance of a type of mediated device, of which the card has so many more; it stays with the host meanwhile.
-
-    What the making of one type takes from the others the kernel tells only afterwards.
-    """
-    card = question.host.by_address.get(choice.device or "")
-    if card is None:
-        return
-    kind = next((t for t in card.known.mdev_types or () if t.id == choice.model), None)
-    own = sum(m.uuid == question.kept.mdev and m.type == choice.model for m in card.known.mdevs or ())
-    left = (kind.available if kind is not None else None) or 0
-    yield f"{choice.model} of {card.address}", Claim(alone=False, capacity=left + own)
-    yield f"virtual functions of {card.address}", SHARED
+def _of_mdev(choice: Option | Decision, device: str, question: Question) -> Iterator[tuple[str, Claim]]:
+    """An instance of a type, of which there are so many; the card itself cannot go to another VM meanwhile."""
+    types = question.host.by_address[device].known.mdev_types or ()
+    available = next((t.available for t in types if t.id == choice.model), None)
+    yield f"{choice.model} of {device}", Claim(alone=False, capacity=max(available or 0, 1))
+    yield f"virtual functions of {device}", SHARED
 
 
 def _event(link: str, host: Host) -> str:

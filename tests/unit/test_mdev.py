@@ -30,8 +30,7 @@ from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.vm import Vm
 from clienthv.render import render
 from clienthv.report import plans as report
-from clienthv.strategies import Kept, Question
-from clienthv.strategies.claims import Claim, claims
+from clienthv.strategies import Kept
 
 ADDRESS = "0000:00:02.0"
 SMALL = MdevType(
@@ -175,17 +174,12 @@ def test_the_device_that_was_made_for_this_vm_before_is_not_in_its_way() -> None
     assert refused(card, kept=Kept(mdev=uuid_of("other"))).reason is Reason.MDEV_USED_UP
 
 
-def test_an_instance_is_one_of_those_left_and_keeps_the_card_from_others() -> None:
-    question = Question(pc(gpu(SMALL)), profile())
-    mine = claims(decided(gpu(SMALL)), Kind.GPU, question)
-    left = Claim(alone=False, amount=1, capacity=2)
-    assert mine == {f"{SMALL.id} of {ADDRESS}": left, f"virtual functions of {ADDRESS}": Claim(alone=False)}
-
-
-def test_as_many_vms_get_a_share_as_there_are() -> None:
-    plans = joint.plan(pc(gpu(SMALL)), [Wish(name, profile()) for name in "abc"])
-    got = [member.plan.of(Kind.GPU).strategy for member in plans.vms if member.plan is not None]
-    assert got == [Strategy.MDEV, Strategy.MDEV, Strategy.EMULATED]
+def test_as_many_vms_have_a_type_as_there_are_instances_of_it() -> None:
+    card = gpu(replace(SMALL, available=2))
+    plans = joint.plan(pc(card), [Wish(name, profile()) for name in "abc"])
+    strategies = [member.plan.of(Kind.GPU).strategy for member in plans.vms if member.plan is not None]
+    assert strategies[:2] == [Strategy.MDEV, Strategy.MDEV]
+    assert strategies[2] is not Strategy.MDEV
 
 
 def test_of_two_vms_one_gets_the_larger_share_and_is_named_to_the_other() -> None:
