@@ -16,7 +16,9 @@ _MEMORY: Final = 0x200  # include/linux/ioport.h, IORESOURCE_MEM
 _64_BITS: Final = 0x100000  # include/linux/ioport.h, IORESOURCE_MEM_64
 _MIB: Final = 1 << 20
 # drivers/firmware/sysfb_simplefb.c, arch/x86/kernel/setup.c and the framebuffer drivers, by the names they reserve by.
-_SCREENS: Final = frozenset({"BOOTFB", "efifb", "vesafb", "simplefb", "simple-framebuffer", "vesadrm", "efidrm"})
+_SCREENS: Final = frozenset(
+    {"BOOTFB", "efifb", "vesafb", "simplefb", "simple-framebuffer", "simpledrm", "vesadrm", "efidrm"}
+)
 
 
 def read_mmio64_mib(tree: Tree, here: str) -> int | None:

@@ -139,8 +139,10 @@ def _function(function: PciFunction, host: Host) -> str:
     driver = "?" if function.driver is None else function.driver or "-"
     ids = f"{function.vendor_id or '????'}:{function.device_id or '????'}"
     vfs = f", {function.sriov.numvfs or 0} of {function.sriov.totalvfs} VFs" if function.sriov else ""
+    programs = function.known.holders
+    opened = f", open in {', '.join(programs)}" if programs else ""
     uses = ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
-    return f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}" + (
+    return f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}" + (
         f"  <- {uses}" if uses else ""
     )
 

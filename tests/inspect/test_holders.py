@@ -138,10 +138,11 @@ def test_the_screen_of_the_boot_is_found_by_how_the_lines_nest(root: str) -> Non
         "  00000000-00000000 : PCI Bus 0000:01\n"
         "    00000000-00000000 : 0000:01:00.0\n"
         "      00000000-00000000 : BOOTFB\n"
+        "        00000000-00000000 : simpledrm\n"
         "  00000000-00000000 : 0000:00:1f.3\n"
         "  00000000-00000000 : BOOTFB\n"
     )
-    assert found(root).framebuffer == "BOOTFB"
+    assert found(root).framebuffer == "simpledrm"
     assert found(root, "0000:00:1f.3").framebuffer == ""
 
 

@@ -14,6 +14,7 @@ from clienthv.model.host import Host, Iommu, Kvm, PciFunction, RoleName
 from clienthv.model.particulars import Particulars
 from clienthv.model.plan import Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.profile import ProfileText, parse
+from clienthv.report import hosts as report
 from clienthv.strategies import Kept
 
 GPU = PciFunction(
@@ -178,3 +179,9 @@ def test_nothing_that_programs_have_open_or_firmware_wants_for_itself_is_taken(p
 
 def test_without_such_uses_something_is_taken_of_recorded_pcs() -> None:
     assert any(moved(path, holders=(), reserved_memory=()) for path in HOSTS)
+
+
+def test_the_report_of_a_pc_names_the_programs_that_have_a_card_open() -> None:
+    text = "\n".join(report.lines(Host(pci=(but(GPU, holders=("Xorg", "mpv")), IGPU))))
+    assert "open in Xorg, mpv" in text
+    assert text.count("open in") == 1
