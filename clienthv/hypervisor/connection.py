@@ -212,19 +212,23 @@ class Connection:
         except ClienthvError as e:
             problem = e.message
         root = self.choice.embedded_root
+        privileged = privileged and not self.uri.startswith(SESSION)
         return Stack(
             uri=f"{_EMBED}…" if root is not None else self.uri,
-            privileged=privileged and not self.uri.startswith(SESSION),
+            privileged=privileged,
             libvirt_version=libvirt_version,
             qemu_version=qemu_version,
             capabilities=offered,
             guest_functions=tuple(sorted(self._guest_functions())),
-            networks=self._networks(),
+            networks=self._networks() if privileged else msgspec.UNSET,
             problem=problem,
         )
 
     def _networks(self) -> tuple[VirtualNetwork, ...] | msgspec.UnsetType:
-        """The networks of libvirt: none where the driver has none (the embedded one), unset where nobody answers."""
+        """The networks of libvirt: none where the driver has none (the embedded one), unset where nobody answers.
+
+        A session is not asked: its networks lead nowhere, and to ask starts a daemon for them.
+        """
         virt = libvirt()
         try:
             return tuple(
