@@ -212,20 +212,24 @@ class Connection:
         except ClienthvError as e:
             problem = e.message
         root, vms = self.choice.embedded_root, tuple(self._claims())
+        privileged = privileged and not self.uri.startswith(SESSION)
         return Stack(
             uri=f"{_EMBED}…" if root is not None else self.uri,
-            privileged=privileged and not self.uri.startswith(SESSION),
+            privileged=privileged,
             libvirt_version=libvirt_version,
             qemu_version=qemu_version,
             capabilities=offered,
             guest_functions=tuple(sorted({a for vm in vms if vm.running for a in vm.functions})),
-            networks=self._networks(),
+            networks=self._networks() if privileged else msgspec.UNSET,
             problem=problem,
             vms=vms,
         )
 
     def _networks(self) -> tuple[VirtualNetwork, ...] | msgspec.UnsetType:
-        """The networks of libvirt: none where the driver has none (the embedded one), unset where nobody answers."""
+        """The networks of libvirt: none where the driver has none (the embedded one), unset where nobody answers.
+
+        A session is not asked: its networks lead nowhere, and to ask starts a daemon for them.
+        """
         virt = libvirt()
         try:
             return tuple(

@@ -46,6 +46,12 @@ def _slot(device: Any) -> Any:
     return device.find("address[@type='pci']")
 
 
+def _type(device: Any) -> str:
+    """The type, where a guest sees it: what a virtual network card is plugged into, it does not."""
+    kind: str = device.get("type") or ""
+    return "virtual" if device.tag == "interface" and kind != "hostdev" else kind
+
+
 def _keyed(root: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
     """Every device with what it is to the guest, and its number among those that are the same."""
     seen: Counter[tuple[str, ...]] = Counter()
@@ -55,7 +61,7 @@ def _keyed(root: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
         model, target = device.find("model"), device.find("target")
         what = (
             device.tag,
-            device.get("type") or "",
+            _type(device),
             device.get("model") or (model.get("type") or model.get("name") or "" if model is not None else ""),
             target.get("bus") or "" if target is not None and device.tag == "disk" else "",
         )

@@ -19,8 +19,8 @@ from clienthv.strategies.frame import Objections, Option, Options, Question
 
 _USER: Final = Plug(type="user")
 _DEFAULT: Final = ("network", "passt", "user")
-_INSIDE: Final = ("nat", "route", "open", "isolated")
-"""Modes of libvirt's networks whose guests stand behind the host, not beside it (libvirt, formatnetwork)."""
+_MEANT: Final = "nat"
+"""The mode of the networks that an open name can mean: others lead nowhere by themselves (libvirt, formatnetwork)."""
 _READ_IT: Final = "run clienthv inspect --save on that PC, with libvirt running"
 _WHY: Final = {
     "bridge": "the guest is on the bridge's network, like a machine of its own",
@@ -95,7 +95,7 @@ def _resolved(rung: str, question: Question) -> Plug:
         case "macvtap":
             return _only(plug, [c.name for c in _cards(question) if c.up and not c.master and c.wireless is False])
         case "network":
-            inside = [n for n in _networks(question) or () if n.forward in _INSIDE]
+            inside = [n for n in _networks(question) or () if n.forward == _MEANT]
             active = [n.name for n in inside if n.active]
             names = [n for n in active if n == "default"] or active or [n.name for n in inside]
             return replace(plug, source=names[0]) if names else plug
@@ -228,7 +228,7 @@ def _network(plug: Plug, question: Question) -> _Said:
         return
     network = next((n for n in networks if n.name == plug.source), None)
     if network is None:
-        what = f"network {plug.source}" if plug.source else "network of its own (NAT, routed, isolated)"
+        what = f"network {plug.source}" if plug.source else "network with NAT"
         names = ", ".join(n.name for n in networks) or "none"
         yield Reason.NO_NETWORK, f"libvirt has no {what} (there are: {names})", "virsh net-define; virsh net-list --all"
     elif network.active is not True:

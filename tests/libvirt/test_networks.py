@@ -23,8 +23,8 @@ def profile(machine: Machine, name: str, *rungs: str) -> None:
     (folder / f"{name}.toml").write_text(text)
 
 
-def up(machine: Machine, name: str) -> ET.Element:
-    done = machine.run("up", name)
+def up(machine: Machine, name: str, *arguments: str) -> ET.Element:
+    done = machine.run("up", *(arguments or (name,)))
     assert done.returncode == 0, done.stderr
     found = ET.fromstring(machine.virsh("dumpxml", name)).find("devices/interface")  # noqa: S314 - libvirt's own output
     assert found is not None
@@ -57,3 +57,24 @@ def test_a_bridge_that_is_not_there_leaves_user_mode_and_the_reason(apart: Machi
     assert "no-network" in text
     assert "no-interface" in text, "a virtual interface is no network card of the PC"
     assert apart.run("down", "unbridged", "--force", "--undefine").returncode == 0
+
+
+def slot(interface: ET.Element) -> dict[str, str]:
+    address = interface.find("address")
+    assert address is not None
+    return dict(address.attrib)
+
+
+def test_another_network_leaves_the_guest_its_card(apart: Machine) -> None:
+    profile(apart, "moved", "user")
+    profile(apart, "rewired", "bridge", "bridge:br7", "user")
+    before = up(apart, "moved")
+    assert before.get("type") == "user"
+    assert apart.run("down", "moved", "--force").returncode == 0
+    after = up(apart, "moved", "rewired", "--name", "moved")
+    assert after.get("type") == "bridge"
+    assert after.find("mac").attrib == before.find("mac").attrib  # type: ignore[union-attr]
+    assert slot(after) == slot(before)
+    assert apart.run("down", "moved", "--force").returncode == 0
+    assert up(apart, "moved").get("type") == "bridge", "what libvirt filled in is no change of somebody else's"
+    assert apart.run("down", "moved", "--force", "--undefine").returncode == 0

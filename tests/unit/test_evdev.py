@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from clienthv import planner, render
+from clienthv import joint, planner, render
 from clienthv.errors import ProfileError
 from clienthv.model.host import DomainCapabilities, EventDevice, Host, Kvm, Memory, RoleName, Stack
 from clienthv.model.plan import Decision, Kind, Plan, Reason, Strategy, decode, encode
@@ -139,3 +139,16 @@ def test_only_the_input_has_event_devices_and_each_once() -> None:
         parse((text(KBD, KBD),))
     with pytest.raises(ProfileError, match="no PCI device of the host becomes a input"):
         parse((ProfileText("test", "test.toml", '[devices.input]\nselect = ["0000:01:00.0"]\n'),))
+
+
+def test_of_two_vms_that_want_the_keyboard_one_has_it_and_the_other_is_told() -> None:
+    host, wish = pc(KEYS, POINTER), parse((text(KBD, MOUSE),))
+    shared = joint.plan(host, [joint.Wish("work", wish), joint.Wish("play", wish, priority=5)])
+    plans = {member.name: member.plan for member in shared.vms}
+    work, play = plans["work"], plans["play"]
+    assert work is not None
+    assert play is not None
+    assert play.of(Kind.INPUT).strategy is S.PASSTHROUGH
+    told = [r for r in work.of(Kind.INPUT).rejected if r.reason is R.GIVEN_TO_OTHER_VM]
+    assert ["play" in r.detail for r in told] == [True]
+    assert work.of(Kind.INPUT).strategy is S.EMULATED

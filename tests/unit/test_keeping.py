@@ -194,3 +194,13 @@ def test_slots_are_carried_over_with_their_controllers() -> None:
 )
 def test_slots_are_left_alone_where_they_mean_something_else(new: str) -> None:
     assert slots.carry_over(OLD, new) == new
+
+
+@pytest.mark.parametrize(("plug", "stays"), [("bridge", True), ("network", True), ("direct", True), ("hostdev", False)])
+def test_a_card_stays_in_its_slot_whatever_it_is_plugged_into(plug: str, *, stays: bool) -> None:
+    new = (
+        '<domain><os><type machine="q35">hvm</type></os><devices>'
+        f'<interface type="{plug}"><model type="virtio"/></interface></devices></domain>'
+    )
+    address = etree.fromstring(slots.carry_over(OLD, new)).find("devices/interface/address")
+    assert (address is not None) is stays

@@ -9,6 +9,7 @@ import pytest
 
 from clienthv import planner, render
 from clienthv.errors import ProfileError
+from clienthv.hypervisor import capabilities
 from clienthv.lifecycle import keeping
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model.host import DomainCapabilities, Host, Kvm, Memory, Stack
@@ -87,6 +88,19 @@ def test_the_host_is_never_joined_to_its_own_network_unasked() -> None:
         assert nic(pc(networks=networks)).network in (Plug(type="network", source="default"), Plug(type="passt"))
     bridged = but(NAT, name="lan", forward="bridge")
     assert nic(pc(networks=(bridged,))).network == Plug(type="passt")
+
+
+@pytest.mark.parametrize("mode", ["isolated", "route", "open", "bridge", "hostdev", None])
+def test_a_network_that_may_lead_nowhere_is_used_by_name_alone(mode: str | None) -> None:
+    host = pc(networks=(but(NAT, name="lab", forward=mode),))
+    assert nic(host).network == Plug(type="passt")
+    assert nic(host, "network:lab").network == Plug(type="network", source="lab")
+
+
+def test_an_active_network_goes_before_one_that_is_not() -> None:
+    asleep, other = but(NAT, active=False), but(NAT, name="other")
+    assert nic(pc(networks=(asleep, other))).network == Plug(type="network", source="other")
+    assert nic(pc(networks=(NAT, but(NAT, name="a")))).network == Plug(type="network", source="default")
 
 
 def test_a_host_of_which_no_networks_are_known_gets_user_mode_without_a_word() -> None:
@@ -250,3 +264,26 @@ def test_a_profile_that_asks_for_another_network_gets_it() -> None:
     decision = kept(planned(pc()), profile(), profile("bridge", "user"), pc())
     assert decision.network == Plug(type="bridge", source="br0")
     assert decision.model == "virtio"
+
+
+@pytest.mark.parametrize(
+    ("xml", "forward", "bridge"),
+    [
+        ("<network><forward mode='nat'/><bridge name='virbr0'/></network>", "nat", "virbr0"),
+        ("<network><forward/><bridge name='virbr0'/></network>", "nat", "virbr0"),
+        ("<network><bridge name='virbr1'/></network>", "isolated", "virbr1"),
+        ("<network><forward mode='bridge'/><bridge name='br0'/></network>", "bridge", "br0"),
+        ("<network><forward mode='hostdev'/></network>", "hostdev", None),
+    ],
+)
+def test_a_network_of_libvirts_is_read(xml: str, forward: str, bridge: str | None) -> None:
+    found = capabilities.network("net", xml, active=True)
+    assert found == VirtualNetwork(name="net", active=True, forward=forward, bridge=bridge)
+
+
+def test_whether_libvirt_offers_passt_is_in_its_capabilities_where_it_tells() -> None:
+    interface = "<interface supported='yes'><enum name='backendType'><value>default</value>{}</enum></interface>"
+    text = f"<domainCapabilities><domain>qemu</domain><devices>{interface}</devices></domainCapabilities>"
+    assert capabilities.parse(text.format("<value>passt</value>")).net_backends == ("default", "passt")
+    assert capabilities.parse(text.format("")).net_backends == ("default",)
+    assert capabilities.parse("<domainCapabilities/>").net_backends is msgspec.UNSET
