@@ -191,7 +191,7 @@ def view(vm: Vm, host: Host) -> View:
         memory_mib=plan.memory_mib,
         vcpus=plan.vcpus,
         cpu_mode="" if cpu.model in LEVELS else cpu.model,
-        cpu_features=next((features_of(level) for level in LEVELS if level == cpu.model), ()),
+        cpu_features=_cpu_features(cpu.model, extras, host),
         cores=str(plan.vcpus // (extras.pins.threads if extras.pins else 1)),
         threads=str(extras.pins.threads if extras.pins else 1),
         pins=tuple(PinView(str(n), str(thread)) for n, thread in enumerate(extras.pins.vcpus if extras.pins else ())),
@@ -240,6 +240,12 @@ def view(vm: Vm, host: Host) -> View:
         tpm_passed=tpm.strategy is Strategy.PASSTHROUGH,
         virtio=_carries_virtio(plan),
     )
+
+
+def _cpu_features(model: str, extras: plan_model.Extras, host: Host) -> tuple[str, ...]:
+    """What a level of x86-64 asks for; or what AMD's processors show threads by."""
+    threaded = extras.pins is not None and extras.pins.threads > 1 and host.cpu.vendor == "AuthenticAMD"
+    return next((features_of(level) for level in LEVELS if level == model), ("topoext",) if threaded else ())
 
 
 def _machine(seen: str | None, board: plan_model.Board) -> str:

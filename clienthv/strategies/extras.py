@@ -12,7 +12,7 @@ import msgspec
 
 from clienthv.model.host import Hugepages
 from clienthv.model.plan import HOST_DEVICES, Decision, Extras, Kind, Strategy, Warned
-from clienthv.strategies import processors
+from clienthv.strategies import processors, size
 from clienthv.strategies.frame import Question
 
 _OVERHEAD_MIB: Final = 10
@@ -56,11 +56,10 @@ def _hugepages(question: Question, memory_mib: int, said: list[Warned]) -> int |
         detail = "the host document does not say whether huge pages are free; the VM gets ordinary memory"
         said.append(Warned(code="hugepages-unknown", detail=detail))
         return None
-    fitting = next((pool for pool in pools if _fits(pool, memory_mib)), None)
-    stack = question.host.stack
-    if fitting is not None and memory.hugetlbfs is not False and (stack is None or stack.privileged is not False):
-        return fitting.size_kib
-    said.append(Warned(code="hugepages-short", detail=_too_few(question, pools, fitting, memory_mib)))
+    taken = size.huge_pages(question.host, question.profile, memory_mib)
+    if taken is not None:
+        return taken.size_kib
+    said.append(Warned(code="hugepages-short", detail=_too_few(question, pools, memory_mib)))
     return None
 
 
@@ -69,12 +68,12 @@ def _fits(pool: Hugepages, memory_mib: int) -> bool:
     return kib % pool.size_kib == 0 and pool.free * pool.size_kib >= kib
 
 
-def _too_few(question: Question, pools: tuple[Hugepages, ...], fitting: Hugepages | None, memory_mib: int) -> str:
+def _too_few(question: Question, pools: tuple[Hugepages, ...], memory_mib: int) -> str:
     instead = "the VM gets ordinary memory"
     smallest = min(pools, key=lambda pool: pool.size_kib, default=None)
     if smallest is None:
         return f"the kernel has no pool of huge pages (/sys/kernel/mm/hugepages); {instead}"
-    if fitting is None:
+    if not any(_fits(pool, memory_mib) for pool in pools):
         free = ", ".join(f"{pool.free} of {pool.size_kib} KiB" for pool in pools)
         more = smallest.total - smallest.free + -(-(memory_mib << 10) // smallest.size_kib)
         file = f"/sys/kernel/mm/hugepages/hugepages-{smallest.size_kib}kB/nr_hugepages"

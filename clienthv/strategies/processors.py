@@ -7,6 +7,7 @@ from typing import Final
 
 from clienthv.model.host import Core
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Pins, Strategy, Warned
+from clienthv.model.x86_64 import LEVELS
 from clienthv.strategies.frame import Question
 
 _BASE: Final = ("relaxed", "vapic", "spinlocks")
@@ -61,18 +62,26 @@ def pins(question: Question, settled: Mapping[Kind, Decision], vcpus: int, said:
     nodes = sorted({core.numa_node for core in cores}, key=lambda node: (node != near, node is None, node or 0))
     for choice in (*([c for c in cores if c.numa_node == node] for node in nodes), list(cores)):
         if sum(len(core.threads) for core in choice) >= vcpus:
-            return _on(choice, vcpus, emulator)
+            return _on(choice, vcpus, emulator, threaded=_threaded(question, settled))
     free = sum(len(core.threads) for core in cores)
     detail = f"not pinned: {vcpus} virtual processors want a thread each, and beside the host's core there are {free}"
     said.append(Warned(code="pinning-left-out", detail=detail))
     return None
 
 
-def _on(cores: list[Core], vcpus: int, emulator: tuple[int, ...]) -> Pins:
+def _threaded(question: Question, settled: Mapping[Kind, Decision]) -> bool:
+    """Whether the guest can be shown threads: of AMD's processors only with topoext (QEMU, target/i386/cpu.c)."""
+    cpu = question.host.cpu
+    if cpu.vendor != "AuthenticAMD":
+        return True
+    return "topoext" in (cpu.flags or ()) and settled[Kind.CPU].model not in LEVELS
+
+
+def _on(cores: list[Core], vcpus: int, emulator: tuple[int, ...], *, threaded: bool) -> Pins:
     """Cores with most threads first, so that the guest's cores are the host's; the last one may be shared in part."""
     most = max(len(core.threads) for core in cores)
     full = [core for core in cores if len(core.threads) == most]
-    alike = most > 1 and vcpus % most == 0 and len(full) * most >= vcpus
+    alike = threaded and most > 1 and vcpus % most == 0 and len(full) * most >= vcpus
     taken = [thread for core in (full if alike else cores) for thread in core.threads][:vcpus]
     return Pins(vcpus=tuple(taken), emulator=emulator, threads=most if alike else 1)
 

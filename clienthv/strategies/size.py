@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from msgspec.structs import replace
+
 from clienthv.errors import HostError
 from clienthv.model import values
 from clienthv.model.guest import GuestOs
-from clienthv.model.host import Host
+from clienthv.model.host import Host, Hugepages
 from clienthv.model.plan import Warned
 from clienthv.model.profile import Profile
 from clienthv.strategies import others
@@ -46,7 +48,7 @@ def memory_mib(host: Host, profile: Profile) -> int:
     want = values.parse_mib(profile.size.memory)
     least = values.parse_mib(profile.size.memory_min or profile.size.memory)
     available = _available_mib(host)
-    if available is None:
+    if available is None or huge_pages(host, profile, want) is not None:
         return want
     if available < least:
         msg = (
@@ -55,6 +57,20 @@ def memory_mib(host: Host, profile: Profile) -> int:
         )
         raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
     return _within_room(want, least, available - RESERVE_MIB)
+
+
+def huge_pages(host: Host, profile: Profile, memory_mib: int) -> Hugepages | None:
+    """The pool that a VM of this many MiB gets its memory from, when its profile asks; None for ordinary memory.
+
+    The largest pages of which enough are free. Pages of a pool are no part of MemAvailable: a VM on them takes nothing
+    of that (kernel, Documentation/admin-guide/mm/hugetlbpage.rst).
+    """
+    memory, stack = host.memory, host.stack
+    usable = memory.hugetlbfs is not False and (stack is None or stack.privileged is not False)
+    if not profile.size.hugepages or not usable or not isinstance(memory.hugepages, tuple):
+        return None
+    kib = memory_mib << 10
+    return next((p for p in memory.hugepages if kib % p.size_kib == 0 and p.free * p.size_kib >= kib), None)
 
 
 def _within_room(want: int, least: int, room: int) -> int:
@@ -68,21 +84,37 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
     Each gets its minimum while there is room; what then is left beyond the reserve goes to the first, up to what it
     wants, then to the next.
     """
-    wanted = [(values.parse_mib(p.size.memory), values.parse_mib(p.size.memory_min or p.size.memory)) for p in profiles]
     available = _available_mib(host)
-    if available is None:
-        return [want for want, _ in wanted]
     given: list[int | None] = []
-    for _, least in wanted:
-        fits = sum(mib or 0 for mib in given) + least <= available
-        given.append(least if fits else None)
-    room = available - RESERVE_MIB - sum(mib or 0 for mib in given)
-    for number, (want, _) in enumerate(wanted):
+    ordinary: dict[int, tuple[int, int]] = {}
+    for number, profile in enumerate(profiles):
+        want = values.parse_mib(profile.size.memory)
+        least = values.parse_mib(profile.size.memory_min or profile.size.memory)
+        pool = huge_pages(host, profile, want)
+        if pool is not None:
+            host = _without_pages(host, pool, want)
+        elif available is not None:
+            fits = sum(mib or 0 for n, mib in enumerate(given) if n in ordinary) + least <= available
+            ordinary[number] = want, least
+            given.append(least if fits else None)
+            continue
+        given.append(want)
+    if available is None:
+        return given
+    room = available - RESERVE_MIB - sum(given[n] or 0 for n in ordinary)
+    for number, (want, _) in ordinary.items():
         mib = given[number]
         if mib is not None and room > 0:
             given[number] = _within_room(want, mib, mib + room)
             room -= (given[number] or 0) - mib
     return given
+
+
+def _without_pages(host: Host, pool: Hugepages, memory_mib: int) -> Host:
+    """The host once a VM has its memory from a pool."""
+    left = replace(pool, free=pool.free - (memory_mib << 10) // pool.size_kib)
+    pools = host.memory.hugepages if isinstance(host.memory.hugepages, tuple) else ()
+    return replace(host, memory=replace(host.memory, hugepages=tuple(left if p is pool else p for p in pools)))
 
 
 def within(guest: GuestOs, vcpus: int, memory_mib: int) -> tuple[int, int]:
@@ -111,7 +143,7 @@ def warnings(host: Host, profile: Profile, guest: GuestOs, vcpus: int, memory_mi
             detail=f"{profile.size.vcpus} vCPUs and {profile.size.memory} were wanted; this PC has room for "
             f"{vcpus} and {values.format_mib(memory_mib)}",
         )
-    available = _available_mib(host)
+    available = None if huge_pages(host, profile, memory_mib) else _available_mib(host)
     if available is not None and available - memory_mib < RESERVE_MIB:
         yield Warned(
             code="little-memory-left",

@@ -16,6 +16,7 @@ from clienthv.model.host import Host, Hugepages, Iommu, Kvm, Memory, PciFunction
 from clienthv.model.plan import Extras, Plan
 from clienthv.model.profile import ProfileText, parse
 from clienthv.model.vm import Vm
+from clienthv.strategies import size
 
 GPU = PciFunction(
     address="0000:01:00.0", class_code="030000", vendor_id="10de", driver="nouveau", boot_vga=False, iommu_group=1
@@ -63,6 +64,15 @@ def test_the_largest_huge_pages_of_which_enough_are_free_are_taken() -> None:
     assert extras(planned(few, WITH_PAGES)).hugepages_kib == 2048
     odd = planned(host, '[size]\nmemory = "1026 MiB"\nhugepages = true')
     assert extras(odd).hugepages_kib == 2048, "huge pages are not cut"
+
+
+def test_memory_of_huge_pages_is_none_of_what_the_kernel_calls_available() -> None:
+    host = pc(memory=Memory(available_mib=1024, hugepages=(SMALL,), hugetlbfs=True))
+    plan = planned(host, WITH_PAGES)
+    assert plan.memory_mib == 4096
+    assert not {"shrunk-to-fit", "little-memory-left"} & said(plan).keys()
+    wanted = parse((ProfileText("test", "a test", f"schema = 1\n{WITH_PAGES}"),))
+    assert size.memories_mib(host, [wanted, wanted]) == [4096, None], "the second finds 52 pages left"
 
 
 def test_too_few_huge_pages_are_told_with_what_reserves_enough() -> None:

@@ -174,6 +174,16 @@ def test_virtual_processors_get_whole_cores_and_the_first_one_stays_with_the_hos
     assert '<topology sockets="1" cores="2" threads="2"/>' in text
 
 
+@pytest.mark.parametrize(("flags", "threads"), [(("topoext",), 2), ((), 1), (None, 1)])
+def test_amds_processors_show_threads_by_topoext(flags: tuple[str, ...] | None, threads: int) -> None:
+    host = pc(cpu=Cpu(vendor="AuthenticAMD", virtualization="svm", threads=16, topology=CORES, flags=flags))
+    plan = planned(host, "[size]", "vcpus = 4", *PINNED)
+    assert plan.extras
+    assert plan.extras.pins
+    assert plan.extras.pins.threads == threads
+    assert ('name="topoext"' in xml(plan, host)) is (threads == 2)
+
+
 def test_the_node_of_the_passed_gpu_comes_first() -> None:
     gpu = PciFunction(
         address="0000:81:00.0", class_code="030000", vendor_id="10de", driver="nouveau", boot_vga=False, iommu_group=1,
