@@ -66,8 +66,10 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
                 break
             _make(ready.plan, site, held, of.physfn)
         except _FailedError as e:
-            refused[e.physfn] = e.words
-            _give_up(site, held, e.words, say)
+            if e.physfn in refused:
+                raise  # it was planned without, and still something is set on it
+            refused[e.physfn] = e.message
+            _give_up(site, held, e.message, say)
             continue
         after = _look(site, wish, refused)
         if any(f.physfn == of.physfn and not f.created for f, _ in _of(after.plan)):
@@ -85,13 +87,12 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
     return Ready(ready.host, _together(on_the_way, ready.plan, physfns))
 
 
-class _FailedError(Exception):
-    """A physical function on which something could not be set, and what was said."""
+class _FailedError(RefusedError):
+    """A refusal, with the physical function on which something was to be set."""
 
-    def __init__(self, physfn: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, physfn: str, refusal: RefusedError) -> None:
+        super().__init__(refusal.message, hint=refusal.hint, detail=refusal.detail)
         self.physfn = physfn
-        self.words = words
 
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
@@ -121,7 +122,7 @@ def _try_one(change: HostChange, site: Site, held: Journal) -> None:
     try:
         _make_one(change, site, held)
     except RefusedError as e:
-        raise _FailedError(change.device, e.message) from e
+        raise _FailedError(change.device, e) from e
 
 
 def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
