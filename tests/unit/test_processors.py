@@ -158,6 +158,12 @@ def test_what_libvirt_offers_is_read(features: str, found: tuple[str, ...]) -> N
     assert capabilities.parse(document).hyperv == found
 
 
+@pytest.mark.parametrize(("paging", "warned"), [(False, True), (True, False), (None, False)])
+def test_a_processor_without_nested_paging_is_told(paging: bool | None, warned: bool) -> None:
+    plan = planned(pc(cpu=Cpu(virtualization="svm", threads=8, nested_paging=paging)))
+    assert ("no-nested-paging" in {w.code for w in plan.warnings}) is warned
+
+
 # Pinning
 
 CORES = tuple(Core(threads=(n, n + 8), numa_node=n // 4) for n in range(8))
