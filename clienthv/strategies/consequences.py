@@ -79,8 +79,8 @@ def warnings(decisions: tuple[Decision, ...], question: Question, vcpus: int, me
     if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.cpu.nested_paging is False:
         yield Warned(
             code="no-nested-paging",
-            detail="cpu0: the processor has neither EPT nor NPT, or its firmware hides them (/proc/cpuinfo): KVM shadows "
-            "the guest's page tables, which makes it slow",
+            detail="cpu0: the processor has neither EPT nor NPT, or its firmware hides them (/proc/cpuinfo), so KVM "
+            "shadows the guest's page tables, which makes it slow",
         )
     if cpu.strategy is Strategy.HARDWARE_VIRTUALIZATION and host.kvm.usable is None:
         yield Warned(code="kvm-unknown", detail="cpu0: hangs on KVM, whose state the host document does not hold")
