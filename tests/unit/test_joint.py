@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
 
 import msgspec
@@ -188,7 +189,7 @@ def check(host: Host, plans: Plans) -> None:
         assert not ports[0] & ports[1]
 
 
-@pytest.mark.parametrize("path", sorted(HOSTS.glob("*.json")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(HOSTS.rglob("*.json")), ids=lambda p: p.stem)
 def test_on_recorded_pcs_nothing_is_given_twice(path: Path) -> None:
     host = msgspec.structs.replace(host_model.decode(path.read_bytes(), path.name), memory=Memory())
     wanted = profiles.load("performance")[0]
@@ -295,6 +296,27 @@ def test_no_other_way_to_share_is_better(host: Host, wanted: list[tuple[Profile,
     check(host, plans)
     assert plans.warnings == ()
     assert cost_of(plans, wishes) == least_cost(host, wishes)
+
+
+@settings(max_examples=40, deadline=None)
+@given(PCS, st.lists(WANTS, min_size=2, max_size=3), st.randoms(use_true_random=False))
+def test_the_order_of_equals_changes_nothing_of_the_whole(host: Host, wanted: list[Profile], random: Random) -> None:
+    wishes = [Wish(f"vm{n}", p) for n, p in enumerate(wanted)]
+    shuffled = list(wishes)
+    random.shuffle(shuffled)
+    assert cost_of(joint.plan(host, wishes), wishes)[:3] == cost_of(joint.plan(host, shuffled), shuffled)[:3]
+
+
+@settings(max_examples=40, deadline=None)
+@given(PCS, st.lists(WANTS, min_size=1, max_size=2), WANTS)
+def test_a_vm_of_lower_priority_lets_no_vm_above_it_fall(host: Host, wanted: list[Profile], last: Profile) -> None:
+    """Unless it requires what those above can do without: as many VMs as possible have a plan."""
+    above = [Wish(f"vm{n}", p, 1) for n, p in enumerate(wanted)]
+    wishes = [*above, Wish("last", last)]
+    alone, together = joint.plan(host, above), joint.plan(host, wishes)
+    if last.device(K.GPU).require and together.vms[-1].plan is not None:
+        return
+    assert cost_of(alone, above) == cost_of(Plans(host="pc", vms=together.vms[:-1], warnings=()), above)
 
 
 def test_a_vm_that_loses_the_card_to_a_virtual_function_has_one_itself() -> None:
