@@ -6,6 +6,7 @@ trust are set by ``ip``, which knows the running PC alone.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -21,6 +22,9 @@ WITHIN = 20.0
 """Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
 
 _POLL: Final = 0.05
+_USED: Final = frozenset({What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV, What.NVME_ONLINE})
+"""What somebody may be using when it is to be taken back."""
+
 _FILES: Final = {What.VF_AUTOPROBE: "sriov_drivers_autoprobe", What.CREATE_VFS: "sriov_numvfs"}
 
 
@@ -71,14 +75,11 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
 
 
 def _nvme(setting: Setting, card: inspect.Card) -> str | None:
-    """What an NVMe primary controller says of itself or of a secondary one; None when it does not."""
-    try:
-        if setting.what is What.NVME_FLEXIBLE:
-            primary = process.nvme_primary(card.nvme or "")
-            return f"{primary.queues}/{primary.interrupts}"
-        secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
-    except HostError:
-        return None
+    """What an NVMe primary controller says of itself or of a secondary one. Raises HostError when it cannot."""
+    if setting.what is What.NVME_FLEXIBLE:
+        primary = process.nvme_primary(card.nvme or "")
+        return f"{primary.queues}/{primary.interrupts}"
+    secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
     return None if secondary is None else "on" if secondary.online else "off"
 
 
@@ -106,7 +107,7 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         return Outcome(Fate.NOTHING_TO_UNDO, "")
     if now != change.after:
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
-    if setting.what in (What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV) and (users := _users(setting, root)):
+    if setting.what in _USED and (users := _users(setting, root)):
         return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
     _set(setting, change.before, root)
     back = Change(setting=setting, before=change.after, after=change.before)
@@ -155,19 +156,33 @@ def _set_nvme(setting: Setting, value: str, root: str) -> None:
     card = inspect.read_card(setting.device, root)
     node = (card.nvme if card is not None else None) or ""
     if setting.what is What.NVME_FLEXIBLE:
-        queues, interrupts = map(int, value.split("/"))
-        process.set_nvme_primary(node, queues, interrupts)
-        _put(setting.device, "reset", "1", root)
+        _set_flexible(setting, node, value, root)
     elif value == "off":
         process.set_nvme_offline(node, setting.index or 0)
     else:
         process.set_nvme_online(node, setting.index or 0, (card.sriov.numvfs if card is not None else None) or 1)
 
 
+def _set_flexible(setting: Setting, node: str, value: str, root: str) -> None:
+    """Both numbers, or neither: what was set when one is refused is set back before anybody hears of it."""
+    before = process.nvme_primary(node)
+    queues, interrupts = map(int, value.split("/"))
+    try:
+        process.set_nvme_primary(node, queues, interrupts)
+        _put(setting.device, "reset", "1", root)
+    except HostError:
+        with contextlib.suppress(HostError):
+            process.set_nvme_primary(node, before.queues, before.interrupts)
+        raise
+
+
 def _set_mdev(setting: Setting, value: str, root: str) -> None:
     """Remove a mediated device, and make one of this type (Documentation/driver-api/vfio-mediated-device.rst)."""
     uuid = setting.uuid
     if value_of(setting, root) not in (None, NO_MDEV):
+        if users := _users(setting, root):
+            msg = f"{name_of(setting)} is to be made anew, and {users}"
+            raise RefusedError(msg, hint="stop the VM that has it")
         _put(setting.device, f"{uuid}/remove", "1", root)
         _wait(lambda: value_of(setting, root) == NO_MDEV)
     if value != NO_MDEV:
@@ -202,7 +217,10 @@ def _shows(change: Change, root: str) -> bool:
     if setting.what is What.CREATE_VFS:
         card = inspect.read_card(setting.device, root)
         return card is not None and str(card.sriov.numvfs) == change.after == str(len(card.sriov.virtfns))
-    return value_of(setting, root) == change.after
+    try:
+        return value_of(setting, root) == change.after
+    except HostError:
+        return False  # a controller that is being reset does not answer yet
 
 
 def _users(setting: Setting, root: str) -> str:
@@ -220,6 +238,10 @@ def _users(setting: Setting, root: str) -> str:
     def drivers() -> dict[str, str]:
         card = inspect.read_card(setting.device, root)
         bound = card.drivers if card is not None else {}
+        if setting.what is What.NVME_ONLINE:
+            there = card.sriov.virtfns if card is not None else ()
+            mine = there[setting.index or 0] if (setting.index or 0) < len(there) else None
+            return {a: d for a, d in bound.items() if a == mine}
         return bound if setting.what is What.CREATE_VFS else {a: d for a, d in bound.items() if _is_vfio(d)}
 
     _wait(lambda: not any(_is_vfio(driver) for driver in drivers().values()))

@@ -99,7 +99,10 @@ def _ip(arguments: list[str], what: str, hint: str = "run clienthv as root; dmes
 
 
 class NvmePrimary(NamedTuple):
-    """An NVMe primary controller's flexible queue and interrupt resources: its own, all, and the most for one other."""
+    """An NVMe primary controller's flexible queue and interrupt resources: its own, all, and the most for one other.
+
+    ``identifier`` is the controller's own (CNTLID).
+    """
 
     queues: int
     interrupts: int
@@ -107,6 +110,7 @@ class NvmePrimary(NamedTuple):
     all_interrupts: int
     most_queues: int
     most_interrupts: int
+    identifier: int
 
 
 class NvmeSecondary(NamedTuple):
@@ -125,7 +129,8 @@ def nvme_primary(node: str) -> NvmePrimary:
     """
     told = _nvme_json("primary-ctrl-caps", node)
     try:
-        return NvmePrimary(*(int(told[k]) for k in ("vqrfap", "virfap", "vqfrt", "vifrt", "vqfrsm", "vifrsm")))
+        keys = ("vqrfap", "virfap", "vqfrt", "vifrt", "vqfrsm", "vifrsm", "cntlid")
+        return NvmePrimary(*(int(told[key]) for key in keys))
     except (KeyError, ValueError, TypeError) as e:
         raise _not_understood(node) from e
 
@@ -150,8 +155,9 @@ def nvme_secondary(node: str, index: int) -> NvmeSecondary | None:
 
 def set_nvme_primary(node: str, queues: int, interrupts: int) -> None:
     """Give a primary controller these flexible resources, from its next reset on. Raises HostError."""
+    mine = str(nvme_primary(node).identifier)
     for resource, number in (("1", interrupts), ("0", queues)):
-        _nvme(["virt-mgmt", f"/dev/{node}", "-c", "0", "-r", resource, "-a", "1", "-n", str(number)], node)
+        _nvme(["virt-mgmt", f"/dev/{node}", "-c", mine, "-r", resource, "-a", "1", "-n", str(number)], node)
 
 
 def set_nvme_online(node: str, index: int, of: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,9 +19,10 @@ from clienthv.hypervisor import capabilities
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.hypervisor.domain import Domain
 from clienthv.model.host import DomainCapabilities, GuestClaims, Stack
-from clienthv.model.network import VirtualNetwork
+from clienthv.model.network import NETWORK, VirtualNetwork
 
 SYSTEM: Final = "qemu:///system"
+_NETWORK: Final = re.compile(rf"{NETWORK}\Z")
 SESSION: Final = "qemu:///session"
 _EMBED: Final = "qemu:///embed?root="
 _EMBED_WAIT: Final = 60.0
@@ -232,18 +234,12 @@ class Connection:
         """
         virt = libvirt()
         try:
-            return tuple(
-                sorted(
-                    (capabilities.network(n.name(), n.XMLDesc(0), active=bool(n.isActive())) for n in self._listed()),
-                    key=lambda network: network.name,
-                )
-            )
+            told = [(n.name(), n.XMLDesc(0), bool(n.isActive())) for n in self._handle.listAllNetworks(0)]
         except virt.libvirtError as e:
             return () if e.get_error_code() == virt.VIR_ERR_NO_SUPPORT else msgspec.UNSET
-
-    def _listed(self) -> list[Any]:
-        found: list[Any] = self._handle.listAllNetworks(0)
-        return found
+        # One that libvirt calls what a profile cannot say is of no use to anybody here.
+        named = (capabilities.network(name, xml, active=active) for name, xml, active in told if _NETWORK.match(name))
+        return tuple(sorted(named, key=lambda network: network.name))
 
     def _claims(self) -> Iterator[GuestClaims]:
         """What each VM has of the host or is defined with; a VM that is gone in the meantime has nothing."""

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from lxml import etree
 
+from clienthv.errors import ClienthvError
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.model.host import GuestClaims
 from clienthv.model.values import PciAddress
@@ -93,8 +94,11 @@ class Domain:
         made = claims_of(self.xml(), self.name, running=running)
         if not running:
             return made
-        with translated(f"read the memory of VM {self.name}"):
-            memory, resident = self.handle.info()[1], self.handle.memoryStats().get("rss")
+        try:
+            with translated(f"read the memory of VM {self.name}"):
+                memory, resident = self.handle.info()[1], self.handle.memoryStats().get("rss")
+        except ClienthvError:
+            return made  # a QEMU that is busy or hung does not answer, and is in nobody else's way
         return msgspec.structs.replace(
             made, memory_mib=memory >> 10, resident_mib=resident >> 10 if resident is not None else None
         )
@@ -146,6 +150,7 @@ def host_functions(xml: str) -> tuple[str, ...]:
     sources = [
         *root.iterfind("devices/hostdev[@type='pci']/source/address"),
         *root.iterfind("devices/interface[@type='hostdev']/source/address"),
+        *root.iterfind("devices/disk[@type='nvme']/source/address"),
     ]
     return tuple(str(PciAddress(*(_number(a.get(part)) for part in _PARTS))) for a in sources)
 

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from clienthv.inspect.cmdline import key_of
+from clienthv.inspect.interface_names import plain_names
 from clienthv.inspect.mounts import MOUNTS
 from clienthv.model.host import Host, PciFunction, Role, Stack
 from clienthv.model.input import BY_ID, EventDevice
@@ -66,18 +67,17 @@ def anonymise(host: Host) -> Host:
     Every text in the document is looked at, so that what a later version adds is covered too. Pure; doing it twice
     changes nothing more.
     """
-    plain = _scrubbed(msgspec.to_builtins(host))
+    events = host.events and tuple(_by_path(host.events))
+    host = msgspec.structs.replace(host, events=events)
+    plain = _scrubbed(plain_names(host, msgspec.to_builtins(host)))
     cleaned = msgspec.convert(plain, Host)
     cmdline = host.kernel.cmdline
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
     usb = cleaned.usb and tuple(msgspec.structs.replace(d, roles=_without_mounts(d.roles)) for d in cleaned.usb)
     roles = _without_mounts(cleaned.roles)
     stack = cleaned.stack and _without_names(cleaned.stack)
-    events = cleaned.events and tuple(_by_path(cleaned.events))
     pci = tuple(map(_without_programs, cleaned.pci))
-    return msgspec.structs.replace(
-        cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack, events=events
-    )
+    return msgspec.structs.replace(cleaned, name=NAME, kernel=kernel, pci=pci, roles=roles, usb=usb, stack=stack)
 
 
 def _without_names(stack: Stack) -> Stack:

@@ -82,9 +82,15 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
             _make_all(ready.plan, site, held)
             break
     physfns = {of.physfn for of, _ in _of(ready.plan)}
+    functions = {(of.physfn, of.index) for of, _ in _of(ready.plan)}
     shared = [e.change.setting for e in held.entries if e.change.setting.device in physfns]
-    held.join([s for s in shared if s.what not in OF_A_FUNCTION], site.owner)
+    held.join([s for s in shared if s.what not in OF_A_FUNCTION or _stays_for(s, functions)], site.owner)
     return Ready(ready.host, _together(on_the_way, ready.plan, physfns))
+
+
+def _stays_for(setting: Setting, functions: set[tuple[str, int | None]]) -> bool:
+    """Whether what was set for one function is needed by who has it now. Trust is withdrawn and set anew instead."""
+    return setting.what is What.NVME_ONLINE and (setting.device, setting.index) in functions
 
 
 class _FailedError(RefusedError):
@@ -130,11 +136,14 @@ def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     what = What(wanted.action)
     mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
     setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
-    before = hostchanges.value_of(setting, site.root)
+    try:
+        before = hostchanges.value_of(setting, site.root)
+    except HostError as e:
+        if setting.what not in (What.NVME_FLEXIBLE, What.NVME_ONLINE):
+            raise
+        raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"
-        if setting.what in (What.NVME_FLEXIBLE, What.NVME_ONLINE):
-            raise RefusedError(msg, hint="nvme list-secondary shows what the controller says (package nvme-cli)")
         hint = "leave out trust in [devices.nic]: the card's driver does not know it"
         raise HostError(msg, hint=hint if setting.what is What.VF_TRUST else "clienthv inspect shows the card")
     if before == wanted.value:

@@ -30,8 +30,11 @@ def runs_with(option: Option, address: str, host: Host) -> Rejected | None:
 
 def runs_with_usb(option: Option, device: UsbDevice, host: Host) -> Rejected | None:
     """An objection to a USB device that a running VM has."""
-    exact = f"{device.ids} {device.busnum} {device.devnum}"
-    names = ", ".join(vm.name for vm in host.vms if vm.running and ({device.ids, exact} & set(vm.usb)))
+    known = {device.ids}
+    if device.busnum is not None and device.devnum is not None:
+        place = f" {device.busnum} {device.devnum}"
+        known |= {device.ids + place, place}  # a domain names it by ids, by its place, or by both
+    names = ", ".join(vm.name for vm in host.vms if vm.running and known & set(vm.usb))
     if not names:
         return None
     detail = f"{device.ids} on port {device.port} is in VM {names}, which runs"

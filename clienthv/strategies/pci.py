@@ -172,6 +172,13 @@ def passthrough(option: Option, question: Question, kind: Kind) -> Objections:
         function = question.host.by_address[address]
         if (running := others.runs_with(option, address, question.host)) is not None:
             yield running
+        if shares := [m for m in function.known.mdevs or () if m.uuid != question.kept.mdev]:
+            yield reject(
+                option,
+                Reason.IN_USE,
+                f"{address} has {len(shares)} mediated device{'s' * (len(shares) > 1)}, which would vanish with it",
+                "stop the VMs that have them; virsh nodedev-list --cap mdev names them",
+            )
         if virtual := _virtual_functions(function, question.host):
             yield reject(
                 option,

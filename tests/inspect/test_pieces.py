@@ -13,7 +13,20 @@ from clienthv.inspect.keyboards import handlers
 from clienthv.inspect.kvm import Probe, verdict
 from clienthv.inspect.mounts import parse_mounts
 from clienthv.inspect.network import default_routes
-from clienthv.model.host import Cpu, Host, Kernel, PciFunction, Role, RoleName, Stack, decode, encode
+from clienthv.model.host import (
+    Cpu,
+    EventDevice,
+    Host,
+    HostNetwork,
+    Kernel,
+    PciFunction,
+    Role,
+    RoleName,
+    Stack,
+    decode,
+    encode,
+)
+from clienthv.model.network import Bridge, Card
 
 WORKS = Probe(present=True, openable=True, api=12, creatable=True)
 DENIED = Probe(present=True, openable=False, error=errno.EACCES)
@@ -138,6 +151,29 @@ def test_text_loses_what_identifies_and_keeps_the_rest(text: str, scrubbed: str)
     assert scrub_text(text) == scrubbed
 
 
+def test_interfaces_that_people_named_or_that_carry_an_address_get_numbers_that_stay() -> None:
+    host = Host(
+        network=HostNetwork(
+            cards=(Card(name="enx001122334455", master="br-smith"), Card(name="wlp3s0", master="")),
+            bridges=(Bridge(name="br-smith", ports=("enx001122334455",)), Bridge(name="virbr0", ports=())),
+            helper_allows=("br-smith",),
+        ),
+        events=(
+            EventDevice(links=("by-id/usb-Adafruit_0123456789abcdef0123456789abcdef-if02-event-kbd",), kind="keyboard"),
+        ),
+        unknown=("/sys/class/net/enx001122334455: is part of br-smith",),
+    )
+    clean = anonymise(host)
+    assert clean.network
+    assert [(c.name, c.master) for c in clean.network.cards or ()] == [("net1", "net0"), ("wlp3s0", "")]
+    assert [(b.name, b.ports) for b in clean.network.bridges or ()] == [("net0", ("net1",)), ("virbr0", ())]
+    assert clean.network.helper_allows == ("net0",)
+    assert clean.unknown == ("/sys/class/net/net1: is part of net0",)
+    assert clean.events == ()
+    assert anonymise(clean) == clean
+    assert decode(encode(clean), "a test") == clean
+
+
 def test_anonymising_reaches_every_part_of_the_document() -> None:
     mac_name = "enx001122aabbcc"
     host = Host(
@@ -164,11 +200,11 @@ def test_anonymising_reaches_every_part_of_the_document() -> None:
     clean = anonymise(host)
     assert clean.name == "this PC"
     assert clean.kernel.cmdline == ("root=<scrubbed>", "iommu=pt")
-    assert clean.pci[0].interfaces == ("enx<scrubbed>",)
+    assert clean.pci[0].interfaces == ("net0",)
     assert clean.roles[0].evidence == (
         "/proc/self/mountinfo: / is on sda1 on sda",
         "/proc/self/mountinfo: a mounted filesystem is on sda2 on sda",
-        "/proc/net/route: default route through enx<scrubbed>",
+        "/proc/net/route: default route through net0",
     )
     assert clean.pci[0].address == "0000:01:00.0"
     assert "jane" not in encode(clean).decode()

@@ -186,7 +186,7 @@ def test_a_pc_without_ip_is_told_what_to_install(monkeypatch: Any) -> None:
     assert "iproute2" in (raised.value.hint or "")
 
 
-CAPABLE = {"vqrfap": 4, "virfap": 2, "vqfrt": 4, "vifrt": 2, "vqfrsm": 2, "vifrsm": 1}
+CAPABLE = {"cntlid": 65, "vqrfap": 4, "virfap": 2, "vqfrt": 4, "vifrt": 2, "vqfrsm": 2, "vifrsm": 1}
 LISTED = {
     "secondary-controllers": [
         {"secondary-controller-identifier": 8 + n, "virtual-function-number": n + 1, "num-virtual-queues": 2 * n,
@@ -223,6 +223,40 @@ def test_a_secondary_controller_without_resources_gets_its_share_before_it_goes_
     assert process.nvme_secondary("nvme0", 2) is None
     with pytest.raises(HostError, match="nvme0"):
         process.set_nvme_online("nvme0", 2, of=2)
+
+
+def test_a_primary_controller_is_called_by_its_own_number_and_set_back_when_it_refuses_half(monkeypatch: Any) -> None:
+    called: list[str] = []
+
+    def nvme(arguments: list[str], _: str) -> str:
+        called.append(" ".join(arguments[2:]))
+        if arguments[0] == "virt-mgmt" and arguments[-1] == "0" and "-r 0" in called[-1]:
+            raise HostError("refused")
+        return json.dumps(CAPABLE)
+
+    monkeypatch.setattr(process, "_nvme", nvme)
+    flexible = Setting(what=What.NVME_FLEXIBLE, device=ADDRESS)
+    with pytest.raises(HostError, match="refused"):
+        hostchanges._set_flexible(flexible, "nvme0", "0/0", "/nowhere")
+    assert [c for c in called if c.startswith("-c")] == [
+        "-c 65 -r 1 -a 1 -n 0", "-c 65 -r 0 -a 1 -n 0", "-c 65 -r 1 -a 1 -n 2", "-c 65 -r 0 -a 1 -n 4",
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_read_is_not_taken_for_gone(card: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    hostchanges.make(SEVEN, card.root)
+    online = change(What.NVME_ONLINE, "off", "on", index=0)
+    with pytest.raises(HostError, match="nvme is not installed"):
+        hostchanges.take_back(online, card.root)
+
+
+def test_a_function_in_a_guest_does_not_go_offline(card: Any, monkeypatch: Any) -> None:
+    hostchanges.make(SEVEN, card.root)
+    monkeypatch.setattr(hostchanges, "_nvme", lambda *_: "on")
+    card.bind("0000:02:10.0", "vfio-pci")
+    online = change(What.NVME_ONLINE, "off", "on", index=0)
+    assert hostchanges.take_back(online, card.root).fate is Fate.STILL_NEEDED
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"secondary-controllers": 3}', '{"secondary-controllers": [{}]}'])

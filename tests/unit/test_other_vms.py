@@ -12,9 +12,11 @@ from clienthv.inspect import anonymise
 from clienthv.lifecycle import live
 from clienthv.model import host as host_model
 from clienthv.model.host import Cpu, GuestClaims, Host, Iommu, Kvm, Memory, PciFunction, RoleName, Stack
+from clienthv.model.particulars import Mdev, Particulars
 from clienthv.model.plan import Kind, Plan, Reason, Strategy
 from clienthv.model.profile import ProfileText, parse
 from clienthv.model.usb import UsbDevice
+from clienthv.strategies import Kept
 
 S, R = Strategy, Reason
 CARDS = tuple(
@@ -90,7 +92,7 @@ def test_a_vm_is_in_nobodys_way_with_what_it_has_itself() -> None:
 
 def test_usb_devices_and_the_tpm_of_running_vms_are_theirs() -> None:
     lines = ("[devices.usb]", 'devices = ["08e6:3437"]', "[devices.tpm]", 'prefer = ["passthrough", "omit"]')
-    for usb in ("08e6:3437", "08e6:3437 1 4"):
+    for usb in ("08e6:3437", "08e6:3437 1 4", " 1 4"):
         plan = planned(pc(GuestClaims(name="bank", running=True, usb=(usb,), tpm=True)), *lines)
         for kind in (Kind.USB_DEVICE, Kind.TPM):
             decision = plan.of(kind)
@@ -121,12 +123,28 @@ def test_a_domain_tells_what_it_has_of_the_host() -> None:
         <source><vendor id='0x046d'/><product id='0xc52b'/><address bus='1' device='7'/></source>
       </hostdev>
       <hostdev type='usb'><source><vendor id='0x046d'/><product id='0xc52b'/></source></hostdev>
+      <disk type='nvme'><source type='pci' namespace='1'>
+        <address domain='0x0000' bus='0x03' slot='0x00' function='0x0'/></source></disk>
       <tpm model='tpm-tis'><backend type='passthrough'><device path='/dev/tpm0'/></backend></tpm>
     </devices></domain>"""
     assert claims_of(xml, "games", running=False) == GuestClaims(
-        name="games", running=False, functions=("0000:01:00.1", "0000:02:10.0"),
+        name="games", running=False, functions=("0000:01:00.1", "0000:02:10.0", "0000:03:00.0"),
         usb=("046d:c52b 1 7", "046d:c52b"), tpm=True,
     )  # fmt: skip
+
+
+def test_a_gpu_with_shares_in_use_does_not_go_whole() -> None:
+    gpu = PciFunction(
+        address="0000:09:00.0", class_code="030000", vendor_id="8086", driver="i915", boot_vga=False, iommu_group=9,
+        particulars=Particulars(mdevs=(Mdev(uuid="a", type="t"),), holders=()),
+    )  # fmt: skip
+    text = 'schema = 1\n[guest]\ndrivers = ["intel"]\n[devices.gpu]\nprefer = ["passthrough", "emulated"]'
+    profile = parse((ProfileText("test", "a test", text),))
+    (refused,) = planner.plan(pc(pci=(gpu,)), profile).of(Kind.GPU).rejected
+    assert refused.reason is R.IN_USE
+    assert "would vanish" in refused.detail
+    own = Kept(mdev="a")
+    assert planner.plan(pc(pci=(gpu,)), profile, kept=own).of(Kind.GPU).strategy is S.PASSTHROUGH
 
 
 def test_a_saved_document_names_no_vm_and_an_old_one_still_reads() -> None:
