@@ -43,6 +43,7 @@ class _Made(NamedTuple):
 
     settled: Settled | None
     problem: str | None
+    stuck: planner.NoRungError | None = None
 
     @property
     def claims(self) -> Mapping[str, Claim]:
@@ -96,6 +97,8 @@ class _Search:
         try:
             question = again(asked, taken=without.taken, not_alone=without.not_alone)
             return _Made(planner.settle(question, self._judged), None)
+        except planner.NoRungError as e:
+            return _Made(None, e.message, e)
         except PlanError as e:
             return _Made(None, e.message)
 
@@ -193,7 +196,7 @@ def plan(host: Host, wishes: Sequence[Wish]) -> Plans:
     """
     order = sorted(range(len(wishes)), key=lambda n: -wishes[n].priority)
     search = _Search(host, [wishes[n] for n in order])
-    problems: dict[int, str | None] = {}
+    problems: dict[int, _Made] = {}
     while True:
         planned = [n for n in range(len(order)) if n not in problems]
         given = size.memories_mib(host, [search.wishes[n].profile for n in planned])
@@ -201,45 +204,69 @@ def plan(host: Host, wishes: Sequence[Wish]) -> Plans:
         search.alive = set(memory)
         state, certain = search.best()
         made = [search.made(n, without) for n, without in enumerate(state)]
-        lost = {n: made[n].problem for n in memory if made[n].settled is None}
+        lost = {n: made[n] for n in memory if made[n].settled is None}
         if not lost:
             break
         problems |= lost  # they hold no memory: it is the others'
-    made = [m._replace(problem=problems.get(n, m.problem)) for n, m in enumerate(made)]
-    members = {order[n]: _member(search, n, memory.get(n), made) for n in range(len(order))}
+    made = [problems.get(n, m) for n, m in enumerate(made)]
+    members, left = {}, host
+    for n in range(len(order)):
+        members[order[n]] = _member(search, n, memory.get(n), made, left)
+        left = _without(left, members[order[n]].plan)
     return Plans(host=host.name, vms=tuple(members[n] for n in sorted(members)), warnings=tuple(_warnings(certain)))
 
 
-def _member(search: _Search, number: int, mib: int | None, made: Sequence[_Made]) -> Member:
-    wish, mine = search.wishes[number], made[number]
-    plan = None
+def _member(search: _Search, number: int, mib: int | None, made: Sequence[_Made], left: Host) -> Member:
+    """One VM, on what those before it have left of the host's huge pages and cores."""
+    wish, mine, plan, problem = search.wishes[number], made[number], None, made[number].problem
+    told = _Teller(search.wishes, made, number)
     if mine.settled is not None and mib is not None:
-        plan = _told(planner.finish(mine.settled, mib), number, search.wishes, made)
+        settled = mine.settled._replace(question=again(mine.settled.question, host=left))
+        plan = planner.finish(settled, mib)
+        decisions = tuple(replace(d, rejected=tuple(map(told.of, d.rejected))) for d in plan.decisions)
+        plan = replace(plan, decisions=decisions)
+    elif mine.stuck is not None:
+        problem = planner.NoRungError(mine.stuck.words, map(told.of, mine.stuck.rejected), mine.stuck.lenient).message
     claims = tuple(sorted(mine.claims)) if plan is not None else ()
-    return Member(name=wish.name, priority=wish.priority, plan=plan, problem=mine.problem, claims=claims)
+    return Member(name=wish.name, priority=wish.priority, plan=plan, problem=problem, claims=claims)
 
 
-def _told(plan: Plan, number: int, wishes: Sequence[Wish], made: Sequence[_Made]) -> Plan:
-    """A plan in which every device that went to another VM names that VM, and why it did."""
-    mine = wishes[number].priority
+def _without(host: Host, plan: Plan | None) -> Host:
+    """A host without the huge pages and the cores that a VM has to itself; the first core is the host's own."""
+    extras = (plan.extras or None) if plan is not None else None
+    if plan is None or extras is None or (extras.hugepages_kib is None and extras.pins is None):
+        return host
+    taken = set(extras.pins.vcpus) if extras.pins is not None else set()
+    topology = host.cpu.topology
+    if isinstance(topology, tuple):
+        rest = tuple(core for core in topology[1:] if taken.isdisjoint(core.threads))
+        host = replace(host, cpu=replace(host.cpu, topology=(*topology[:1], *rest)))
+    pool = next((p for p in host.memory.hugepages or () if p.size_kib == extras.hugepages_kib), None)
+    return size.without_pages(host, pool, plan.memory_mib) if pool is not None else host
 
-    def told(rejected: Rejected) -> Rejected:
+
+class _Teller:
+    """Names, in a reason of one VM, the other VM that has the device, and why."""
+
+    def __init__(self, wishes: Sequence[Wish], made: Sequence[_Made], number: int) -> None:
+        self._others = [(w, m) for n, (w, m) in enumerate(zip(wishes, made, strict=True)) if n != number]
+        self._priority = wishes[number].priority
+
+    def of(self, rejected: Rejected) -> Rejected:
+        """The reason, with the VM's name where another one is the reason."""
         if rejected.reason is not Reason.GIVEN_TO_OTHER_VM:
             return rejected
         key = rejected.detail
-        others = (w for n, (w, m) in enumerate(zip(wishes, made, strict=True)) if n != number and key in m.claims)
-        holder = next(others, None)
+        holder = next((w for w, m in self._others if key in m.claims), None)
         if holder is None:
             return replace(rejected, detail=f"{key}: left to the other VMs")
         why = (
-            f"its priority is higher ({holder.priority} over {mine})"
-            if holder.priority > mine
+            f"its priority is higher ({holder.priority} over {self._priority})"
+            if holder.priority > self._priority
             else "so the VMs together get the most"
         )
         fix = f"give this VM a higher priority than {holder.name}, or run them at different times"
         return replace(rejected, detail=f"{key} goes to VM {holder.name}: {why}", fix=fix)
-
-    return replace(plan, decisions=tuple(replace(d, rejected=tuple(map(told, d.rejected))) for d in plan.decisions))
 
 
 def _warnings(certain: bool) -> Iterator[Warned]:

@@ -78,6 +78,18 @@ def ask(
     return Question(host, resolved, refused=refused, kept=kept or Kept(), exact=exact, known_guest=guest)
 
 
+class NoRungError(PlanError):
+    """A ladder of which no rung is possible: all that was rejected, and what to do where nothing says so."""
+
+    def __init__(self, words: str, rejected: Iterable[Rejected], lenient: str) -> None:
+        self.words = words
+        self.rejected = tuple(rejected)
+        self.lenient = lenient
+        reasons = [f"not {r.strategy}: {r.detail} [{r.reason}]" for r in self.rejected]
+        fixes = [r.fix for r in self.rejected if r.fix]
+        super().__init__("\n  ".join([words, *reasons]), hint=fixes[0] if fixes else lenient)
+
+
 class Judgement(NamedTuple):
     """An option, what its kind's own rules say against it, what it claims, and its place on its rung."""
 
@@ -138,6 +150,9 @@ def settle(question: Question, judged: Judged) -> Settled:
             had = held.get(key)
             held[key] = claim if had is None else had._replace(amount=had.amount + claim.amount)
     rungs = sum(question.profile.ladder(kind).index(d.strategy) for kind, d in settled.items())
+    # What a card is plugged into is a ladder of its own within a rung.
+    plugged = climbs[Kind.NIC].here
+    rungs += plugged.place if plugged is not None and plugged.option.strategy not in HOST_DEVICES else 0
     places = sum(climb.here.place for climb in climbs.values() if climb.here)
     return Settled(later, settled, usb_devices, held, rungs + sum(d.device is None for d in usb_devices), places)
 
@@ -151,7 +166,8 @@ def finish(settled: Settled, memory_mib: int) -> Plan:
     question = settled.question
     host, profile = question.host, question.profile
     vcpus, memory_mib = size.within(question.guest, size.vcpus(host, profile), memory_mib)
-    extra = extras.given(question, settled.decisions, vcpus, memory_mib)
+    usb = sum(d.device is not None and not d.functions for d in settled.usb_devices)
+    extra = extras.given(question, settled.decisions, usb, vcpus, memory_mib)
     decisions = tuple(
         d for kind in Kind for d in (settled.usb_devices if kind is Kind.USB_DEVICE else (settled.decisions[kind],))
     )
@@ -210,13 +226,10 @@ class _Climb:
         if self.here is None:
             ladder = ", ".join(self._question.profile.ladder(self.kind))
             msg = f"nothing on the {self.kind} ladder ({ladder}) is possible on {self._question.host.name}"
-            reasons = [f"not {r.strategy}: {r.detail} [{r.reason}]" for r in self.rejected]
-            fixes = [r.fix for r in self.rejected if r.fix]
             lenient = f"put another strategy for {self.kind} at the end of its ladder"
             if self._question.profile.device(self.kind).require:
                 lenient = f"take devices.{self.kind}.require out of the profile"
-            hint = fixes[0] if fixes else lenient
-            raise PlanError("\n  ".join([msg, *reasons]), hint=hint)
+            raise NoRungError(msg, self.rejected, lenient)
         return _decision(self.kind, 0, self.here.option, self.rejected)
 
 
@@ -262,6 +275,7 @@ def _decision(kind: Kind, number: int, taken: Option, rejected: Iterable[Rejecte
         why=taken.why,
         rejected=tuple(rejected),
         virtual_function=taken.virtual_function,
+        render_node=taken.render_node,
         network=taken.network,
         evdev=taken.evdev,
     )

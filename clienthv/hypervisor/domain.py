@@ -92,8 +92,8 @@ class Domain:
         """What it has of the host while it runs, or is defined with."""
         running = self.is_active()
         made = claims_of(self.xml(), self.name, running=running)
-        if not running:
-            return made
+        if not running or parse_domain(self.xml()).find("memoryBacking/hugepages") is not None:
+            return made  # huge pages are no part of what the kernel calls available, and QEMU holds them from the start
         try:
             with translated(f"read the memory of VM {self.name}"):
                 memory, resident = self.handle.info()[1], self.handle.memoryStats().get("rss")
@@ -146,7 +146,7 @@ class Domain:
 
 def host_functions(xml: str) -> tuple[str, ...]:
     """The PCI functions of the host in a domain's XML (libvirt, formatdomain, "Host device assignment")."""
-    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    root = parse_domain(xml)
     sources = [
         *root.iterfind("devices/hostdev[@type='pci']/source/address"),
         *root.iterfind("devices/interface[@type='hostdev']/source/address"),
@@ -155,9 +155,14 @@ def host_functions(xml: str) -> tuple[str, ...]:
     return tuple(str(PciAddress(*(_number(a.get(part)) for part in _PARTS))) for a in sources)
 
 
+def parse_domain(xml: str) -> Any:
+    """A domain's XML as a tree; nothing outside it is read."""
+    return etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+
+
 def claims_of(xml: str, name: str, *, running: bool) -> GuestClaims:
     """What a domain's XML names of the host."""
-    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    root = parse_domain(xml)
     return GuestClaims(
         name=name,
         running=running,

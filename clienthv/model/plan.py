@@ -191,7 +191,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``device`` is the PCI address it rests on, if any; ``functions`` are all the functions that move with it. For a
     USB device they are its name in the profile, and the controller when that is handed over whole.
     ``model`` is what the guest sees, ``backing`` what stands behind it on the host. ``virtual_function`` is there
-    for virtual functions alone, ``network`` for a virtual network card that is plugged into something
+    for virtual functions alone, ``render_node`` for
+    3D by a GPU of the host, ``network`` for a virtual network card that is plugged into something
     else than QEMU's user-mode network, ``evdev`` for input devices of the host, as links below /dev/input.
     """
 
@@ -205,6 +206,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     why: str
     rejected: tuple[Rejected, ...]
     virtual_function: VirtualFunction | None = None
+    render_node: Annotated[str, Meta(pattern=r"^renderD[0-9]{1,4}$(?!\n)")] | None = None
     network: Plug | None = None
     evdev: tuple[EventLink, ...] = ()
 

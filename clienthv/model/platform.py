@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
+from msgspec import Meta
 
 from clienthv.model.values import Count
 
@@ -27,7 +28,7 @@ class Kernel(msgspec.Struct, frozen=True, kw_only=True):
 class Core(msgspec.Struct, frozen=True, kw_only=True):
     """One core: the numbers of its threads, and its NUMA node."""
 
-    threads: tuple[Count, ...]
+    threads: Annotated[tuple[Count, ...], Meta(min_length=1)]
     numa_node: Count | None = None
 
 

@@ -38,7 +38,7 @@ def ladders(profile: Profile, source: ProfileText) -> None:
                 msg = f"{source.origin}: devices.{kind}.{key} names {what} twice"
                 raise ProfileError(msg, hint="each belongs there once")
         _of_its_kind(kind, device, source)
-        if device.select and (kind is Kind.INPUT or Strategy.PASSTHROUGH not in known):
+        if device.select and (kind in (Kind.INPUT, Kind.TPM) or Strategy.PASSTHROUGH not in known):
             msg = f"{source.origin}: devices.{kind}.select: no PCI device of the host becomes a {kind}"
             raise ProfileError(msg, hint="remove the key")
 

@@ -222,7 +222,7 @@ def view(vm: Vm, host: Host) -> View:
         mac=vm.seen.mac or "",
         spice=spice,
         vnc=display.model == "vnc",
-        render_node=_render_node(host) if gpu.strategy is Strategy.PARAVIRTUAL_3D or _is_drawn(mdev) else "",
+        render_node=_render_node(gpu, host) if gpu.strategy is Strategy.PARAVIRTUAL_3D or _is_drawn(mdev) else "",
         video=_video(gpu, display, capabilities),
         video_3d=gpu.strategy is Strategy.PARAVIRTUAL_3D,
         sound=_sound(plan.of(Kind.AUDIO)),
@@ -342,8 +342,11 @@ def _plug(plug: Plug | None) -> PlugView:
             return PlugView()
 
 
-def _render_node(host: Host) -> str:
-    return next((f"/dev/dri/{f.render_node}" for f in host.by_class.get("03", ()) if f.render_node), "")
+def _render_node(gpu: Decision, host: Host) -> str:
+    """The node that was chosen; the first there is for a plan from before the choice was written down."""
+    first = next((f.render_node for f in host.by_class.get("03", ()) if f.render_node), None)
+    node = gpu.render_node or first
+    return f"/dev/dri/{node}" if node else ""
 
 
 def _video(gpu: Decision, display: Decision, capabilities: DomainCapabilities | None) -> str:

@@ -9,6 +9,7 @@ and keyboards one has to stay, whoever takes the others.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import lcm
 from typing import NamedTuple
 
 from clienthv.model.host import Host, RoleName
@@ -38,11 +39,11 @@ def claims(choice: Option | Decision, kind: Kind, question: Question) -> Mapping
     if choice.strategy is Strategy.MDEV and choice.device is not None:
         return dict(_of_mdev(choice, choice.device, question))
     if choice.strategy not in HOST_DEVICES:
-        return {}
+        return dict.fromkeys(_stands_on(choice, question.host), SHARED)
     if kind is Kind.TPM:
         return {"the TPM": ALONE}
     if kind is Kind.INPUT:
-        return {f"input device {_event(link, question.host)}": ALONE for link in choice.evdev}
+        return dict(_of_input(choice, question.host))
     if kind is Kind.USB_DEVICE:
         return dict(_of_usb_device(choice, question))
     return dict(_of_functions(choice, question)) | dict(_of_the_host(choice, kind, question))
@@ -65,17 +66,35 @@ def _of_functions(choice: Option | Decision, question: Question) -> Iterator[tup
             yield _port(device.port), ALONE
 
 
+def _stands_on(choice: Option | Decision, host: Host) -> Iterator[str]:
+    """The functions that something virtual stands on: others may use them too, but not take them away."""
+    plug = choice.network
+    bridges = (host.network.bridges if host.network else None) or ()
+    ports = {p for bridge in bridges if plug is not None and bridge.name == plug.source for p in bridge.ports or ()}
+    cards = {plug.source or ""} if plug is not None and plug.type == "macvtap" else ports
+    for function in host.pci if cards or choice.render_node else ():
+        if cards.intersection(function.interfaces or ()) or (choice.render_node or "") == function.render_node:
+            yield function.address
+
+
+def _of_input(choice: Option | Decision, host: Host) -> Iterator[tuple[str, Claim]]:
+    """Event devices, each by the first of its links; what they are plugged into cannot be taken away meanwhile."""
+    for link in choice.evdev:
+        device = next((d for d in host.events or () if link in d.links), None)
+        yield f"input device {device.links[0] if device is not None else link}", ALONE
+        if device is not None and device.port is not None:
+            yield _port(device.port), SHARED
+
+
 def _of_mdev(choice: Option | Decision, device: str, question: Question) -> Iterator[tuple[str, Claim]]:
-    """An instance of a type, of which there are so many; the card itself cannot go to another VM meanwhile."""
-    types = question.host.by_address[device].known.mdev_types or ()
-    available = next((t.available for t in types if t.id == choice.model), None)
-    yield f"{choice.model} of {device}", Claim(alone=False, capacity=max(available or 0, 1))
+    """A share of a card, whose types draw on one stock; the card itself cannot go to another VM meanwhile.
+
+    Where so many of a type are left, one of them is that part of what is left.
+    """
+    left = {t.id: t.available for t in question.host.by_address[device].known.mdev_types or () if t.available}
+    whole = lcm(*left.values())
+    yield f"mediated devices of {device}", Claim(False, whole // (left.get(choice.model) or whole), whole)
     yield f"virtual functions of {device}", SHARED
-
-
-def _event(link: str, host: Host) -> str:
-    """An event device by the first of its links, whichever of them the profile names."""
-    return next((device.links[0] for device in host.events or () if link in device.links), link)
 
 
 def _port(port: str) -> str:

@@ -12,7 +12,7 @@ import msgspec
 
 from clienthv.model.host import Hugepages
 from clienthv.model.plan import HOST_DEVICES, Decision, Extras, Kind, Strategy, Warned
-from clienthv.strategies import processors, size
+from clienthv.strategies import processors, size, usb_device
 from clienthv.strategies.frame import Question
 
 _OVERHEAD_MIB: Final = 10
@@ -28,15 +28,15 @@ class Given(NamedTuple):
     warnings: tuple[Warned, ...]
 
 
-def given(question: Question, settled: Mapping[Kind, Decision], vcpus: int, memory_mib: int) -> Given:
-    """What a VM of this size (MiB) gets, once its devices are decided."""
+def given(question: Question, settled: Mapping[Kind, Decision], usb: int, vcpus: int, memory_mib: int) -> Given:
+    """What a VM of this size (MiB) gets, once its devices are decided, with ``usb`` single USB devices among them."""
     said: list[Warned] = []
     extras = Extras(
         hyperv=processors.hyperv(question, settled),
         pins=processors.pins(question, settled, vcpus, said),
         hugepages_kib=_hugepages(question, memory_mib, said),
         looking_glass_mib=_looking_glass(question, settled, said),
-        usb_redirects=_redirects(question, settled, said),
+        usb_redirects=_redirects(question, settled, usb, said),
     )
     said.extend(_memlock(question, settled, memory_mib))
     return Given(msgspec.UNSET if extras == Extras() else extras, tuple(said))
@@ -108,7 +108,7 @@ def _looking_glass(question: Question, settled: Mapping[Kind, Decision], said: l
     return mib
 
 
-def _redirects(question: Question, settled: Mapping[Kind, Decision], said: list[Warned]) -> int:
+def _redirects(question: Question, settled: Mapping[Kind, Decision], devices: int, said: list[Warned]) -> int:
     """Channels by which a SPICE viewer plugs its USB devices in (libvirt domain format, "Redirected devices")."""
     wanted, usb, display = question.profile.device(Kind.USB).redirect, settled[Kind.USB], settled[Kind.DISPLAY]
     if not wanted:
@@ -120,10 +120,12 @@ def _redirects(question: Question, settled: Mapping[Kind, Decision], said: list[
         if usb.strategy is not Strategy.EMULATED or usb.model not in _USB2
         else None
     )
-    if without is None:
-        return wanted
-    said.append(Warned(code="redirection-left-out", detail=f"no USB device can be redirected: {without}"))
-    return 0
+    left = max(usb_device.ports(question) - devices, 0) if without is None else 0
+    if without is not None or left < wanted:
+        why = without or f"the guest's controller has no more ports beside {devices} devices of the host"
+        detail = f"{left or 'no'} USB device{'s' * (left > 1)} can be redirected: {why}"
+        said.append(Warned(code="redirection-left-out", detail=detail))
+    return min(wanted, left)
 
 
 def _memlock(question: Question, settled: Mapping[Kind, Decision], memory_mib: int) -> Iterator[Warned]:

@@ -92,6 +92,7 @@ class Option(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     functions: tuple[str, ...] = ()
     virtual_function: VirtualFunction | None = None
+    render_node: str | None = None
     network: Plug | None = None
     evdev: tuple[str, ...] = ()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.strategies import graphics_cards, mdev, pci, screens, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
@@ -25,13 +26,7 @@ def options(strategy: Strategy, question: Question) -> Options:
         case Strategy.MDEV:
             yield from mdev.options(question)
         case Strategy.PARAVIRTUAL_3D:
-            node = next((f for f in screens.gpus_of(host) if f.render_node), None)
-            yield Option(
-                strategy=strategy,
-                model="virtio",
-                backing=f"{node.render_node} of {node.label}" if node else "a render node",
-                why="3D by the host's GPU, which stays with the host",
-            )
+            yield from _with_3d(host)
         case Strategy.PARAVIRTUAL:
             yield Option(
                 strategy=strategy,
@@ -44,6 +39,19 @@ def options(strategy: Strategy, question: Question) -> Options:
             yield Option(strategy=strategy, model=question.guest.emulated.gpu, backing="QEMU", why=why)
         case _:
             yield omitted("graphics")
+
+
+def _with_3d(host: Host) -> Options:
+    """One for each GPU of the host that draws for others; one without, to object to, where none does."""
+    why = "3D by the host's GPU, which stays with the host"
+    there = [f for f in screens.gpus_of(host) if f.render_node]
+    for gpu in there:
+        backing = f"{gpu.render_node} of {gpu.label}"
+        yield Option(
+            strategy=Strategy.PARAVIRTUAL_3D, model="virtio", backing=backing, why=why, render_node=gpu.render_node
+        )
+    if not there:
+        yield Option(strategy=Strategy.PARAVIRTUAL_3D, model="virtio", backing="a render node", why=why)
 
 
 def objections(option: Option, question: Question) -> Objections:

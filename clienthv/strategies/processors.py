@@ -53,7 +53,11 @@ def pins(question: Question, settled: Mapping[Kind, Decision], vcpus: int, said:
     if not question.profile.device(Kind.CPU).pin:
         return None
     topology = question.host.cpu.topology
-    if not isinstance(topology, tuple):
+    if settled[Kind.CPU].strategy is not Strategy.HARDWARE_VIRTUALIZATION:
+        detail = "not pinned: translated processors need not have a thread each (QEMU, docs/devel/multi-thread-tcg.rst)"
+        said.append(Warned(code="pinning-left-out", detail=detail))
+        return None
+    if not isinstance(topology, tuple) or not topology:
         detail = "not pinned: the host document does not say which threads share a core"
         said.append(Warned(code="pinning-left-out", detail=detail))
         return None

@@ -50,13 +50,22 @@ def memory_mib(host: Host, profile: Profile) -> int:
     available = _available_mib(host)
     if available is None or huge_pages(host, profile, want) is not None:
         return want
-    if available < least:
+    ordinary = _within_room(want, least, available - RESERVE_MIB) if available >= least else 0
+    huge = _most_in_huge_pages(host, profile, want, least)
+    if not max(ordinary, huge):
         msg = (
             f"{host.name} has {values.format_mib(available)} of memory to give; "
             f"profile {profile.name} needs {values.format_mib(least)}"
         )
         raise HostError(msg, hint="close programs, or lower size.memory (or size.memory_min) in the profile")
-    return _within_room(want, least, available - RESERVE_MIB)
+    return max(ordinary, huge)
+
+
+def _most_in_huge_pages(host: Host, profile: Profile, want: int, least: int) -> int:
+    """The most MiB that a pool has for a VM which may shrink; 0 where none has enough."""
+    pools = host.memory.hugepages if isinstance(host.memory.hugepages, tuple) else ()
+    sizes = (min(want, p.free * p.size_kib >> 10) // _STEP_MIB * _STEP_MIB for p in pools)
+    return max((mib for mib in sizes if mib >= least and huge_pages(host, profile, mib) is not None), default=0)
 
 
 def huge_pages(host: Host, profile: Profile, memory_mib: int) -> Hugepages | None:
@@ -92,7 +101,7 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
         least = values.parse_mib(profile.size.memory_min or profile.size.memory)
         pool = huge_pages(host, profile, want)
         if pool is not None:
-            host = _without_pages(host, pool, want)
+            host = without_pages(host, pool, want)
         elif available is not None:
             fits = sum(mib or 0 for n, mib in enumerate(given) if n in ordinary) + least <= available
             ordinary[number] = want, least
@@ -110,7 +119,7 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
     return given
 
 
-def _without_pages(host: Host, pool: Hugepages, memory_mib: int) -> Host:
+def without_pages(host: Host, pool: Hugepages, memory_mib: int) -> Host:
     """The host once a VM has its memory from a pool."""
     left = replace(pool, free=pool.free - (memory_mib << 10) // pool.size_kib)
     pools = host.memory.hugepages if isinstance(host.memory.hugepages, tuple) else ()

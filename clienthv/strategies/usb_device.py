@@ -15,7 +15,9 @@ from clienthv.model.usb import UsbDevice, UsbName, UsbWish
 from clienthv.strategies import others, pci, usb_class
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
-_PORTS: Final = 14  # of 15, one of which the pointer has (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2)
+_PORTS: Final = {"qemu-xhci": 15, "ich9-ehci1": 6}
+"""Ports of the guest's controllers (QEMU, hw/usb/hcd-xhci.h, XHCI_MAXPORTS_2; hw/usb/hcd-ehci.h, NB_PORTS)."""
+
 _READ_IT: Final = "run clienthv inspect --save on that PC"
 
 
@@ -53,6 +55,11 @@ def handed_over(name: UsbWish, question: Question) -> Option:
         backing=f"{device.label} on port {device.port}",
         why="goes with its controller, which is handed over whole" if along else "plugged into the guest as it is",
     )
+
+
+def ports(question: Question) -> int:
+    """How many ports the guest's virtual controller has for devices of the host; one is the pointer's."""
+    return _PORTS.get(question.guest.emulated.usb or "", 2) - 1
 
 
 def left_out(name: UsbWish) -> Option:
@@ -149,8 +156,9 @@ def _against_guest(option: Option, name: UsbName, question: Question) -> Objecti
             Reason.NO_USB_CONTROLLER,
             f"{question.guest.id} gets a USB 1.1 controller with two ports, into which QEMU plugs no faster device",
         )
-    elif name in named(question)[_PORTS:]:
-        yield reject(option, Reason.NO_USB_CONTROLLER, f"the guest's controller has {_PORTS} ports for single devices")
+    elif name in named(question)[ports(question) :]:
+        detail = f"the guest's controller has {ports(question)} ports for single devices"
+        yield reject(option, Reason.NO_USB_CONTROLLER, detail)
     stack = question.host.stack
     if stack is not None and stack.privileged is False:
         yield reject(

@@ -13,8 +13,9 @@ from clienthv.errors import ProfileError
 from clienthv.inspect.files import Tree
 from clienthv.inspect.memory import read_memory
 from clienthv.model.host import Host, Hugepages, Iommu, Kvm, Memory, PciFunction, RoleName, Stack
-from clienthv.model.plan import Extras, Plan
+from clienthv.model.plan import Extras, Kind, Plan
 from clienthv.model.profile import ProfileText, parse
+from clienthv.model.usb import UsbDevice
 from clienthv.model.vm import Vm
 from clienthv.strategies import size
 
@@ -73,6 +74,17 @@ def test_memory_of_huge_pages_is_none_of_what_the_kernel_calls_available() -> No
     assert not {"shrunk-to-fit", "little-memory-left"} & said(plan).keys()
     wanted = parse((ProfileText("test", "a test", f"schema = 1\n{WITH_PAGES}"),))
     assert size.memories_mib(host, [wanted, wanted]) == [4096, None], "the second finds 52 pages left"
+
+
+def test_a_vm_that_may_shrink_takes_what_is_more() -> None:
+    pages = Hugepages(size_kib=2048, total=3000, free=3000)
+    text = '[size]\nmemory = "8 GiB"\nmemory_min = "512 MiB"\nhugepages = true'
+    host = pc(memory=Memory(available_mib=600, hugepages=(pages,), hugetlbfs=True))
+    plan = planned(host, text)
+    assert (plan.memory_mib, extras(plan).hugepages_kib) == (5888, 2048)
+    host = pc(memory=Memory(available_mib=9000, hugepages=(pages,), hugetlbfs=True))
+    plan = planned(host, text)
+    assert (plan.memory_mib, extras(plan).hugepages_kib) == (8192, None)
 
 
 def test_too_few_huge_pages_are_told_with_what_reserves_enough() -> None:
@@ -134,6 +146,22 @@ def test_redirection_needs_spice_and_a_usb_controller() -> None:
     assert "SPICE alone" in said(vnc)["redirection-left-out"]
     none = planned(pc(), '[devices.usb]\nredirect = 1\nprefer = ["omit"]')
     assert "USB 2 or USB 3" in said(none)["redirection-left-out"]
+
+
+def test_redirection_gets_the_ports_that_devices_of_the_host_leave() -> None:
+    devices = tuple(
+        UsbDevice(
+            port=f"1-{n}", vendor_id="046d", product_id=f"c{n:03d}", busnum=1, devnum=n, device_class="00",
+            interface_classes=(), drivers=(), keyboard=False,
+        )
+        for n in range(1, 14)
+    )  # fmt: skip
+    host = pc(usb=devices, other_keyboards=("one",))
+    names = ", ".join(f'"{d.ids}"' for d in devices)
+    plan = planned(host, f"[devices.usb]\nredirect = 4\ndevices = [{names}]")
+    assert len([d for d in plan.decisions if d.kind is Kind.USB_DEVICE and d.device]) == 13
+    assert extras(plan).usb_redirects == 1
+    assert "no more ports" in said(plan)["redirection-left-out"]
 
 
 def test_a_user_who_may_lock_less_than_the_vm_is_told_before_it_fails() -> None:

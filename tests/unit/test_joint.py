@@ -17,8 +17,24 @@ from clienthv import joint, planner, profiles, sets
 from clienthv.errors import HostError, PlanError, ProfileError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
-from clienthv.model.host import Connector, Cpu, Host, Iommu, Kvm, Memory, PciFunction, Role, RoleName, SrIov
-from clienthv.model.plan import Kind, Plan, Reason, Strategy
+from clienthv.model.host import (
+    Connector,
+    Core,
+    Cpu,
+    EventDevice,
+    Host,
+    HostNetwork,
+    Hugepages,
+    Iommu,
+    Kvm,
+    Memory,
+    PciFunction,
+    Role,
+    RoleName,
+    SrIov,
+)
+from clienthv.model.network import Card
+from clienthv.model.plan import Extras, Kind, Plan, Reason, Strategy
 from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.usb import UsbDevice, UsbName
@@ -369,6 +385,64 @@ def test_a_usb_device_goes_to_one_vm_whatever_it_is_called_and_not_beside_its_co
     check(host, plans)
     got = (of(plans, 0).of(K.USB).strategy, of(plans, 1).all_of(K.USB_DEVICE)[0].strategy)
     assert got == (S.PASSTHROUGH, S.OMIT)
+
+
+def test_huge_pages_and_pinned_cores_go_to_one_vm() -> None:
+    pages = Hugepages(size_kib=2048, total=700, free=700)
+    cores = tuple(Core(threads=(n, n + 4), numa_node=0) for n in range(4))
+    host = msgspec.structs.replace(
+        pc(), memory=Memory(available_mib=9000, hugepages=(pages,), hugetlbfs=True),
+        cpu=Cpu(architecture="x86_64", virtualization="vmx", threads=8, topology=cores),
+    )  # fmt: skip
+    text = "[size]\nvcpus = 2\nmemory = '1 GiB'\nhugepages = true\n[devices.cpu]\npin = true"
+    wanted = parse((ProfileText("p", "p.toml", text),))
+    plans = joint.plan(host, [Wish(n, wanted) for n in "abcd"])
+    extras = [of(plans, n).extras or Extras() for n in range(4)]
+    assert [e.hugepages_kib for e in extras] == [2048, None, None, None]
+    assert [e.pins.vcpus if e.pins else None for e in extras] == [(1, 5), (2, 6), (3, 7), None]
+
+
+def test_3d_does_not_stand_on_a_card_that_another_vm_takes() -> None:
+    cards = [msgspec.structs.replace(gpu(bus), render_node=f"renderD{128 + bus}") for bus in (1, 3)]
+    draws = profile(gpu={"prefer": ["paravirtual-3d", "paravirtual"]})
+    plans = joint.plan(pc(*cards), [Wish("a", WANTS_GPU), Wish("b", draws)])
+    assert of(plans, 0).of(K.GPU).device == "0000:01:00.0"
+    assert of(plans, 1).of(K.GPU).render_node == "renderD131"
+    plans = joint.plan(pc(cards[0]), [Wish("a", WANTS_GPU), Wish("b", draws)])
+    assert {of(plans, n).of(K.GPU).strategy for n in (0, 1)} in (
+        {S.PASSTHROUGH, S.PARAVIRTUAL},
+        {S.PARAVIRTUAL_3D, S.PARAVIRTUAL},
+    )
+
+
+def test_a_shared_keyboard_is_not_unplugged_by_another_vm() -> None:
+    keys = EventDevice(links=("by-path/x-event-kbd",), kind="keyboard", port="1-1")
+    host = msgspec.structs.replace(
+        with_usb(usb("1-1", "c001", keyboard=True), usb("1-2", "c002", keyboard=True)), events=(keys,)
+    )
+    shares = profile(input={"prefer": ["passthrough", "emulated"], "evdev": ["x-event-kbd"]})
+    plans = joint.plan(host, [Wish("a", shares, 1), Wish("b", profile(usb={"devices": ["046d:c001@1-1"]}))])
+    assert of(plans, 0).of(K.INPUT).strategy is S.PASSTHROUGH
+    (lost,) = of(plans, 1).all_of(K.USB_DEVICE)
+    assert lost.strategy is S.OMIT
+    assert "goes to VM a" in lost.rejected[0].detail
+
+
+def test_a_card_under_another_vms_network_does_not_go_whole() -> None:
+    host = msgspec.structs.replace(
+        pc(nic(5)), network=HostNetwork(cards=(Card(name="enp5", up=True, wireless=False, master=""),), bridges=())
+    )
+    plugged = profile(nic={"prefer": ["emulated"], "network": ["macvtap", "user"]})
+    whole = profile(nic={"prefer": ["passthrough", "emulated"]})
+    plans = joint.plan(host, [Wish("a", plugged, 1), Wish("b", whole)])
+    assert [of(plans, n).of(K.NIC).strategy for n in (0, 1)] == [S.EMULATED, S.EMULATED]
+    assert str(of(plans, 0).of(K.NIC).network) == "macvtap:enp5"
+
+
+def test_a_vm_that_requires_what_another_has_is_told_who() -> None:
+    must = profile(gpu=PASS | {"require": ["passthrough"]})
+    plans = joint.plan(pc(gpu(1)), [Wish("first", must), Wish("second", must)])
+    assert "goes to VM first" in (plans.vms[1].problem or "")
 
 
 def test_a_vm_of_low_priority_shifts_nothing_that_it_gains_nothing_from() -> None:

@@ -215,6 +215,7 @@ def test_an_odd_number_of_processors_has_one_thread_a_core() -> None:
     ("cpu", "words"),
     [
         (Cpu(threads=4), "does not say"),
+        (Cpu(threads=4, topology=()), "does not say"),
         (Cpu(threads=4, topology=None), "does not say"),
         (Cpu(threads=4, topology=CORES[:2]), "there are 2"),
     ],
@@ -224,6 +225,13 @@ def test_processors_that_cannot_be_pinned_are_not_and_that_is_said(cpu: Cpu, wor
     assert extras(plan).pins is None
     (warned,) = [w for w in plan.warnings if w.code == "pinning-left-out"]
     assert words in warned.detail
+
+
+def test_translated_processors_are_not_pinned() -> None:
+    host = pc(cpu=Cpu(vendor="AuthenticAMD", threads=16, topology=CORES, flags=("topoext",)), kvm=Kvm(usable=False))
+    plan = planned(host, "[size]", "vcpus = 4", *PINNED)
+    assert extras(plan).pins is None
+    assert "vcpupin" not in xml(plan, host)
 
 
 def test_cores_are_read_with_their_threads_and_nodes(tmp_path: Path) -> None:
