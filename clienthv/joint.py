@@ -70,7 +70,10 @@ class _Search:
         self.wishes = wishes
         self.alive = set(range(len(wishes)))
         self._judged = planner.Judged()
-        self._asked = [self._ask(wish) for wish in wishes]
+        self.asked = [self._ask(wish) for wish in wishes]
+        # What is decided does not depend on name and size: VMs that are alike but for those are settled once.
+        kinds = [(wish.profile.devices, wish.profile.guest, wish.guest) for wish in wishes]
+        self._alike = [n if isinstance(self.asked[n], str) else kinds.index(kind) for n, kind in enumerate(kinds)]
         self._made: dict[tuple[int, _Without], _Made] = {}
         classes = sorted({wish.priority for wish in wishes}, reverse=True)
         self._classes = [[n for n, wish in enumerate(wishes) if wish.priority == c] for c in classes]
@@ -86,14 +89,14 @@ class _Search:
         """What a VM becomes when it must do without something."""
         if number not in self.alive:
             return _Made(None, f"no memory is left for it beside the others on {self.host.name}")
-        key = number, without
-        if key not in self._made:
-            self._made[key] = self._settle(self._asked[number], without)
-        return self._made[key]
-
-    def _settle(self, asked: Question | str, without: _Without) -> _Made:
+        asked, key = self.asked[number], (self._alike[number], without)
         if isinstance(asked, str):
             return _Made(None, asked)
+        if key not in self._made:
+            self._made[key] = self._settle(asked, without)
+        return self._made[key]
+
+    def _settle(self, asked: Question, without: _Without) -> _Made:
         try:
             question = again(asked, taken=without.taken, not_alone=without.not_alone)
             return _Made(planner.settle(question, self._judged), None)
@@ -136,15 +139,11 @@ class _Search:
     def best(self) -> tuple[_State, bool]:
         """What each VM must do without, and whether that is certain to be the best."""
         start: _State = tuple(_Without() for _ in self.wishes)
-        simple = self.one_by_one()
-        most = self.cost(simple)
         numbers = count()
         states = [(self.cost(start), next(numbers), start)]
         seen = {start}
         while states and len(seen) <= MOST_STATES:
-            cost, _, state = heapq.heappop(states)
-            if cost >= most:  # no state that is left is better
-                return simple, True
+            _, _, state = heapq.heappop(states)
             children = self.children(state)
             if not children:
                 return state, True
@@ -152,7 +151,7 @@ class _Search:
                 if child not in seen:
                     seen.add(child)
                     heapq.heappush(states, (self.cost(child), next(numbers), child))
-        return simple, not states
+        return self.one_by_one(), False
 
     def one_by_one(self) -> _State:
         """Each VM in its turn gets the best of what is left."""
@@ -221,8 +220,10 @@ def _member(search: _Search, number: int, mib: int | None, made: Sequence[_Made]
     wish, mine, plan, problem = search.wishes[number], made[number], None, made[number].problem
     told = _Teller(search.wishes, made, number)
     if mine.settled is not None and mib is not None:
-        settled = mine.settled._replace(question=again(mine.settled.question, host=left))
-        plan = planner.finish(settled, mib)
+        own = search.asked[number]
+        profile = own.profile if isinstance(own, Question) else wish.profile
+        question = again(mine.settled.question, host=left, profile=profile)
+        plan = planner.finish(mine.settled._replace(question=question), mib)
         decisions = tuple(replace(d, rejected=tuple(map(told.of, d.rejected))) for d in plan.decisions)
         plan = replace(plan, decisions=decisions)
     elif mine.stuck is not None:

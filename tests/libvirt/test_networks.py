@@ -50,9 +50,7 @@ def test_a_guest_is_plugged_into_the_bridge_and_taken_out_again(apart: Machine) 
 def test_a_bridge_that_is_not_there_leaves_user_mode_and_the_reason(apart: Machine) -> None:
     profile(apart, "unbridged", "bridge:br8", "network", "macvtap:lan7", "user")
     assert up(apart, "unbridged").get("type") == "user"
-    told = apart.run("status", "unbridged", "--json")
-    plan = json.loads(told.stdout)["plan"] if "plan" in told.stdout else {}
-    text = json.dumps(plan) + apart.run("plan", "unbridged", "--json").stdout
+    text = apart.run("plan", "unbridged", "--new", "--json").stdout
     assert "no-bridge" in text
     assert "no-network" in text
     assert "no-interface" in text, "a virtual interface is no network card of the PC"
