@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
@@ -74,12 +74,22 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
             return _nvme(setting, card)
 
 
+@contextlib.contextmanager
+def _refusing() -> Iterator[None]:
+    """An NVMe controller that nvme-cli cannot manage, or no nvme-cli, is a refusal: another way may be open."""
+    try:
+        yield
+    except HostError as e:
+        raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
+
+
 def _nvme(setting: Setting, card: inspect.Card) -> str | None:
-    """What an NVMe primary controller says of itself or of a secondary one. Raises HostError when it cannot."""
-    if setting.what is What.NVME_FLEXIBLE:
-        primary = process.nvme_primary(card.nvme or "")
-        return f"{primary.queues}/{primary.interrupts}"
-    secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
+    """What an NVMe primary controller says of itself or of a secondary one. Raises RefusedError when it cannot."""
+    with _refusing():
+        if setting.what is What.NVME_FLEXIBLE:
+            primary = process.nvme_primary(card.nvme or "")
+            return f"{primary.queues}/{primary.interrupts}"
+        secondary = process.nvme_secondary(card.nvme or "", setting.index or 0)
     return None if secondary is None else "on" if secondary.online else "off"
 
 
@@ -143,10 +153,8 @@ def _set(setting: Setting, value: str, root: str) -> None:
         case What.CREATE_VFS | What.VF_AUTOPROBE:
             _write(setting, value, root)
         case What.NVME_FLEXIBLE | What.NVME_ONLINE:
-            try:
+            with _refusing():
                 _set_nvme(setting, value, root)
-            except HostError as e:
-                raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
         case What.CREATE_MDEV:
             _set_mdev(setting, value, root)
 

@@ -84,15 +84,11 @@ class Domain:
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 
-    def pci_functions(self) -> tuple[str, ...]:
-        """The host's PCI functions that it has or is defined with, as hostdev or as a hostdev interface."""
-        return host_functions(self.xml())
-
     def claims(self) -> GuestClaims:
         """What it has of the host while it runs, or is defined with."""
-        running = self.is_active()
-        made = claims_of(self.xml(), self.name, running=running)
-        if not running or parse_domain(self.xml()).find("memoryBacking/hugepages") is not None:
+        running, xml = self.is_active(), self.xml()
+        made = claims_of(xml, self.name, running=running)
+        if not running or parse_domain(xml).find("memoryBacking/hugepages") is not None:
             return made  # huge pages are no part of what the kernel calls available, and QEMU holds them from the start
         try:
             with translated(f"read the memory of VM {self.name}"):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
 from clienthv.inspect.cmdline import key_of
-from clienthv.inspect.interface_names import plain_names
+from clienthv.inspect.interface_names import each_text, plain_names
 from clienthv.inspect.mounts import MOUNTS
 from clienthv.model.host import Host, PciFunction, Role, Stack
 from clienthv.model.input import BY_ID, EventDevice
@@ -69,7 +69,7 @@ def anonymise(host: Host) -> Host:
     """
     events = host.events and tuple(_by_path(host.events))
     host = msgspec.structs.replace(host, events=events)
-    plain = _scrubbed(plain_names(host, msgspec.to_builtins(host)))
+    plain = each_text(plain_names(host, msgspec.to_builtins(host)), scrub_text)
     cleaned = msgspec.convert(plain, Host)
     cmdline = host.kernel.cmdline
     kernel = msgspec.structs.replace(cleaned.kernel, cmdline=None if cmdline is None else scrub_cmdline(cmdline))
@@ -155,11 +155,3 @@ def _without_programs(function: PciFunction) -> PciFunction:
     kept = tuple(dict.fromkeys(name if name in _DESKTOP else ANY_PROGRAM for name in holders))
     known = msgspec.structs.replace(function.known, holders=kept)
     return msgspec.structs.replace(function, particulars=known)
-
-
-def _scrubbed(value: Any) -> Any:
-    if isinstance(value, str):
-        return scrub_text(value)
-    if isinstance(value, dict):
-        return {key: _scrubbed(inner) for key, inner in value.items()}
-    return [_scrubbed(inner) for inner in value] if isinstance(value, (list, tuple)) else value

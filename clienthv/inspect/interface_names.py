@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from clienthv.model.host import Host
@@ -23,7 +23,13 @@ def plain_names(host: Host, document: Any) -> Any:
     given = {name: f"net{number}" for number, name in enumerate(telling)}
     words = [name for name in sorted(given, key=len, reverse=True) if len(name) >= _SHORTEST_WORD]
     pattern = re.compile(rf"(?<![\w.@+-])(?:{'|'.join(map(re.escape, words))})(?![\w@+-])") if words else None
-    return _renamed(document, given, pattern) if given else document
+
+    def renamed(text: str) -> str:
+        if text in given:
+            return given[text]
+        return text if pattern is None else pattern.sub(lambda match: given[match[0]], text)
+
+    return each_text(document, renamed) if given else document
 
 
 def _names(host: Host) -> Iterator[str]:
@@ -41,10 +47,10 @@ def _names(host: Host) -> Iterator[str]:
     yield from (network.bridge for network in networks or () if network.bridge)
 
 
-def _renamed(value: Any, given: dict[str, str], pattern: re.Pattern[str] | None) -> Any:
+def each_text(value: Any, change: Callable[[str], str]) -> Any:
+    """Plain lists and dictionaries with every text in them changed."""
     if isinstance(value, str):
-        whole = given.get(value)
-        return whole if whole or pattern is None else pattern.sub(lambda match: given[match[0]], value)
+        return change(value)
     if isinstance(value, dict):
-        return {key: _renamed(inner, given, pattern) for key, inner in value.items()}
-    return [_renamed(inner, given, pattern) for inner in value] if isinstance(value, list | tuple) else value
+        return {key: each_text(inner, change) for key, inner in value.items()}
+    return [each_text(inner, change) for inner in value] if isinstance(value, list | tuple) else value

@@ -136,12 +136,7 @@ def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
     what = What(wanted.action)
     mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
     setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
-    try:
-        before = hostchanges.value_of(setting, site.root)
-    except HostError as e:
-        if setting.what not in (What.NVME_FLEXIBLE, What.NVME_ONLINE):
-            raise
-        raise RefusedError(e.message, hint=e.hint, detail=e.detail) from e
+    before = hostchanges.value_of(setting, site.root)
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"
         hint = "leave out trust in [devices.nic]: the card's driver does not know it"

@@ -117,7 +117,7 @@ def _of_the_host(choice: Option | Decision, kind: Kind, question: Question) -> I
     if choice.strategy is not Strategy.PASSTHROUGH:
         return
     host, wanted = question.host, question.profile.device(kind)
-    connected = {a for a in question.boot_displays if screens.has_role(host, a, RoleName.CONNECTED_DISPLAY)}
+    connected = screens.connected(host)
     if taken := connected.intersection(choice.functions):
         lifted = RoleName.CONNECTED_DISPLAY in wanted.allow and taken.issubset(wanted.select)
         yield "screens of the host", _some(len(taken), len(connected), lifted=lifted)

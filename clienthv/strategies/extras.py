@@ -63,17 +63,12 @@ def _hugepages(question: Question, memory_mib: int, said: list[Warned]) -> int |
     return None
 
 
-def _fits(pool: Hugepages, memory_mib: int) -> bool:
-    kib = memory_mib << 10
-    return kib % pool.size_kib == 0 and pool.free * pool.size_kib >= kib
-
-
 def _too_few(question: Question, pools: tuple[Hugepages, ...], memory_mib: int) -> str:
     instead = "the VM gets ordinary memory"
     smallest = min(pools, key=lambda pool: pool.size_kib, default=None)
     if smallest is None:
         return f"the kernel has no pool of huge pages (/sys/kernel/mm/hugepages); {instead}"
-    if not any(_fits(pool, memory_mib) for pool in pools):
+    if not any(size.fits(pool, memory_mib) for pool in pools):
         free = ", ".join(f"{pool.free} of {pool.size_kib} KiB" for pool in pools)
         more = smallest.total - smallest.free + -(-(memory_mib << 10) // smallest.size_kib)
         file = f"/sys/kernel/mm/hugepages/hugepages-{smallest.size_kib}kB/nr_hugepages"

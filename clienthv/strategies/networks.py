@@ -93,7 +93,7 @@ def _resolved(rung: str, question: Question) -> Plug:
         case "bridge":
             return _only(plug, _lan_bridges(question))
         case "macvtap":
-            return _only(plug, [c.name for c in _cards(question) if c.up and not c.master and c.wireless is False])
+            return _only(plug, _free(_cards(question)))
         case "network":
             inside = [n for n in _networks(question) or () if n.forward == _MEANT]
             active = [n.name for n in inside if n.active]
@@ -114,6 +114,11 @@ def _networks(question: Question) -> tuple[VirtualNetwork, ...] | None:
 
 def _cards(question: Question) -> tuple[Card, ...]:
     return question.host.network.cards if question.host.network else ()
+
+
+def _free(cards: tuple[Card, ...]) -> list[str]:
+    """The cards that can carry macvtap: wired, up, and part of nothing."""
+    return [card.name for card in cards if card.up and not card.master and card.wireless is False]
 
 
 def _lan_bridges(question: Question) -> list[str]:
@@ -206,7 +211,7 @@ def _macvtap(plug: Plug, question: Question) -> _Said:
 
 def _no_card(plug: Plug, network: HostNetwork) -> tuple[Reason, str, str | None]:
     names = [c.name for c in network.cards]
-    usable = [c.name for c in network.cards if c.up and not c.master and c.wireless is False]
+    usable = _free(network.cards)
     if plug.source is None and len(usable) > 1:
         named = " or ".join(f'"macvtap:{name}"' for name in usable)
         return Reason.SEVERAL_MATCH, f"{len(usable)} cards could carry it: {', '.join(usable)}", f"name {named}"

@@ -307,10 +307,7 @@ def host_needs(option: Option, function: PciFunction, question: Question, kind: 
 
 def _another_screen(question: Question, option: Option) -> bool:
     """Whether the host keeps a screen when an option's functions move."""
-    return any(
-        address not in option.functions and screens.has_role(question.host, address, RoleName.CONNECTED_DISPLAY)
-        for address in question.boot_displays
-    )
+    return not screens.connected(question.host).issubset(option.functions)
 
 
 def _unread_roles(function: PciFunction, question: Question, boot: screens.BootDisplay) -> tuple[RoleName, ...]:

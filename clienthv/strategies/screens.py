@@ -37,8 +37,8 @@ def boot_displays(host: Host) -> dict[str, BootDisplay]:
     gpus = gpus_of(host)
     told = host.read(RoleName.BOOT_DISPLAY) or any(f.boot_vga for f in gpus)
     candidates = {f.address for f in gpus if _could_drive(f)}
-    connected = {a for a in candidates if has_role(host, a, RoleName.CONNECTED_DISPLAY)}
-    return {f.address: _told(host, f) if told else _inferred(f, candidates, connected) for f in gpus}
+    showing = candidates & connected(host)
+    return {f.address: _told(host, f) if told else _inferred(f, candidates, showing) for f in gpus}
 
 
 def _told(host: Host, function: PciFunction) -> BootDisplay:
@@ -69,6 +69,11 @@ def _could_drive(function: PciFunction) -> bool:
 def gpus_of(host: Host) -> tuple[PciFunction, ...]:
     """The host's display controllers, in address order."""
     return host.by_class.get(_DISPLAY_CLASS, ())
+
+
+def connected(host: Host) -> frozenset[str]:
+    """The addresses of the display controllers that the host shows its screen on."""
+    return frozenset(f.address for f in gpus_of(host) if has_role(host, f.address, RoleName.CONNECTED_DISPLAY))
 
 
 def has_role(host: Host, address: str, role: RoleName) -> bool:

@@ -78,8 +78,13 @@ def huge_pages(host: Host, profile: Profile, memory_mib: int) -> Hugepages | Non
     usable = memory.hugetlbfs is not False and (stack is None or stack.privileged is not False)
     if not profile.size.hugepages or not usable or not isinstance(memory.hugepages, tuple):
         return None
+    return next((pool for pool in memory.hugepages if fits(pool, memory_mib)), None)
+
+
+def fits(pool: Hugepages, memory_mib: int) -> bool:
+    """Whether enough pages of a pool are free for this many MiB, and none would have to be cut."""
     kib = memory_mib << 10
-    return next((p for p in memory.hugepages if kib % p.size_kib == 0 and p.free * p.size_kib >= kib), None)
+    return kib % pool.size_kib == 0 and pool.free * pool.size_kib >= kib
 
 
 def _within_room(want: int, least: int, room: int) -> int:
@@ -103,9 +108,9 @@ def memories_mib(host: Host, profiles: Iterable[Profile]) -> list[int | None]:
         if pool is not None:
             host = without_pages(host, pool, want)
         elif available is not None:
-            fits = sum(mib or 0 for n, mib in enumerate(given) if n in ordinary) + least <= available
+            has_room = sum(mib or 0 for n, mib in enumerate(given) if n in ordinary) + least <= available
             ordinary[number] = want, least
-            given.append(least if fits else None)
+            given.append(least if has_room else None)
             continue
         given.append(want)
     if available is None:
