@@ -174,6 +174,13 @@ def test_interfaces_that_people_named_or_that_carry_an_address_get_numbers_that_
     assert decode(encode(clean), "a test") == clean
 
 
+def test_a_name_too_short_to_look_for_in_sentences_leaves_the_other_texts() -> None:
+    clean = anonymise(Host(network=HostNetwork(cards=(Card(name="jo", master=""),)), unknown=("/proc/x: jo",)))
+    assert clean.network
+    assert [card.name for card in clean.network.cards or ()] == ["net0"]
+    assert clean.unknown == ("/proc/x: jo",)
+
+
 def test_anonymising_reaches_every_part_of_the_document() -> None:
     mac_name = "enx001122aabbcc"
     host = Host(
