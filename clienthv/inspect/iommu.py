@@ -13,13 +13,17 @@ UNITS: Final = "/sys/class/iommu"
 GROUPS: Final = "/sys/kernel/iommu_groups"
 TABLES: Final = "/sys/firmware/acpi/tables"
 INTERRUPTS: Final = "/proc/interrupts"
+TYPE1: Final = "/sys/module/vfio_iommu_type1"
+UNSAFE: Final = "vfio_iommu_type1.allow_unsafe_interrupts"
 PARAMETERS: Final = frozenset(
     {
         "intel_iommu", "amd_iommu", "amd_iommu_intr", "iommu", "iommu.passthrough", "iommu.strict", "intremap",
-        "pcie_acs_override", "vfio_iommu_type1.allow_unsafe_interrupts",
+        "pcie_acs_override", UNSAFE,
     }
 )  # fmt: skip
 ECAP_IR: Final = 1 << 3  # Intel VT-d specification, Extended Capability Register, bit 3: Interrupt Remapping
+
+_SWITCH: Final = {"1": True, "y": True, "on": True, "0": False, "n": False, "off": False}  # lib/kstrtox.c, kstrtobool
 
 Kind = Literal["vt-d", "amd-vi", "other", "none"]
 Table = Literal["DMAR", "IVRS", "other", "none"]
@@ -35,6 +39,7 @@ def read_iommu(tree: Tree, cmdline: tuple[str, ...] | None) -> Iommu:
     parameters = None if cmdline is None else tuple(p for p in kernel_part(cmdline) if key_of(p) in PARAMETERS)
     enabled = None if groups is None else groups > 0
     remapping, shown = _remapping(tree, units or (), parameters or (), enabled=enabled)
+    unsafe, allowed = _unsafe_interrupts(tree, parameters or ())
     kind = _kind(units, table)
     return Iommu(
         kind=kind,
@@ -44,7 +49,13 @@ def read_iommu(tree: Tree, cmdline: tuple[str, ...] | None) -> Iommu:
         interrupt_remapping=remapping,
         groups=groups,
         acs_override=None if parameters is None else any(key_of(p) == "pcie_acs_override" for p in parameters),
-        evidence=(*_evidence(units, table, groups), *_about_parameters(kind, parameters, enabled=enabled), *shown),
+        unsafe_interrupts=unsafe,
+        evidence=(
+            *_evidence(units, table, groups),
+            *_about_parameters(kind, parameters, enabled=enabled),
+            *shown,
+            *allowed,
+        ),
     )
 
 
@@ -99,6 +110,19 @@ def _remapping(
     if enabled and plain:
         return False, (f"{INTERRUPTS}: has {plain.group()} and no chip named IR-...",)
     return None, ()
+
+
+def _unsafe_interrupts(tree: Tree, parameters: tuple[str, ...]) -> tuple[bool | None, tuple[str, ...]]:
+    """Whether VFIO does without interrupt remapping (kernel, drivers/vfio/vfio_iommu_type1.c).
+
+    A module that is not loaded takes its parameters from the command line then (modprobe(8)), and from files that
+    nobody has read: without the parameter it is unknown.
+    """
+    if tree.exists(TYPE1) is not False:
+        allowed = tree.switch(f"{TYPE1}/parameters/allow_unsafe_interrupts")
+        return allowed, (f"{TYPE1}/parameters/allow_unsafe_interrupts: Y",) if allowed else ()
+    given = [p.partition("=")[2].strip('"') if "=" in p else "1" for p in parameters if key_of(p) == UNSAFE]
+    return _SWITCH.get(given[-1].lower()) if given else None, ()
 
 
 def _evidence(units: tuple[str, ...] | None, table: Table | None, groups: int | None) -> list[str]:

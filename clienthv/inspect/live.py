@@ -12,7 +12,7 @@ from clienthv.inspect.cmdline import CMDLINE, read_cmdline
 from clienthv.inspect.cpu import CPUINFO, read_cpu
 from clienthv.inspect.events import read_events
 from clienthv.inspect.files import Tree
-from clienthv.inspect.iommu import INTERRUPTS, TABLES, read_iommu
+from clienthv.inspect.iommu import INTERRUPTS, TABLES, TYPE1, read_iommu
 from clienthv.inspect.kvm import DEVICE, read_kvm
 from clienthv.inspect.machine import read_hostname, read_kernel, read_machine, read_tpm
 from clienthv.inspect.memory import MEMINFO, read_memory
@@ -89,6 +89,11 @@ def _about_iommu(iommu: Iommu) -> Iterator[str]:
         yield (
             f"whether interrupts are remapped is unknown: {INTERRUPTS} shows neither remapped nor plain chips; "
             "look for 'remapping' in: sudo dmesg"
+        )
+    elif iommu.enabled and iommu.interrupt_remapping is False and iommu.unsafe_interrupts is None:
+        yield (
+            "whether VFIO hands devices over without interrupt remapping is unknown: "
+            f"{TYPE1} could not be read; sudo modprobe vfio_iommu_type1 loads it"
         )
 
 

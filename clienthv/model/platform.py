@@ -90,7 +90,8 @@ class Iommu(msgspec.Struct, frozen=True, kw_only=True):
     """The IOMMU. ``kind``: vt-d, amd-vi, other or none; ``acpi_table``: DMAR, IVRS or none; ``groups``: how many.
 
     ``parameters`` are the kernel parameters that decide (``intel_iommu=on``, ``iommu=pt``, ...), ``acs_override``
-    is whether the command line splits groups that the hardware does not separate.
+    is whether the command line splits groups that the hardware does not separate. ``unsafe_interrupts`` is whether VFIO
+    hands devices over without interrupt remapping too; unset in documents from before it was read.
     """
 
     kind: Literal["vt-d", "amd-vi", "other", "none"] | None = None
@@ -100,4 +101,5 @@ class Iommu(msgspec.Struct, frozen=True, kw_only=True):
     interrupt_remapping: bool | None = None
     groups: Count | None = None
     acs_override: bool | None = None
+    unsafe_interrupts: bool | msgspec.UnsetType | None = msgspec.UNSET
     evidence: tuple[str, ...] = ()

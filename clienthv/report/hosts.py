@@ -84,7 +84,8 @@ def _iommu(host: Host) -> Iterator[str]:
         "IOMMU",
         f"{state}, kind: {iommu.kind or 'unknown'}, ACPI table: {iommu.acpi_table or 'unknown'}, "
         f"groups: {'unknown' if iommu.groups is None else iommu.groups}, "
-        f"interrupt remapping: {_yes(iommu.interrupt_remapping)}, ACS override: {_yes(iommu.acs_override)}",
+        f"interrupt remapping: {_yes(iommu.interrupt_remapping)}, ACS override: {_yes(iommu.acs_override)}"
+        + (", unsafe interrupts allowed" if iommu.unsafe_interrupts is True else ""),
     )
     if iommu.parameters:
         yield _row("", f"- kernel parameters: {' '.join(iommu.parameters)}")

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from clienthv.inspect import anonymise, link_is_up, read, read_boot_id, read_card
 from clienthv.model.host import Host, RoleName, decode, encode
+from clienthv.report import hosts
 
 Tree = Callable[[dict[str, str]], str]
 ROUTE_HEAD = "Iface Destination Gateway Flags RefCnt Use Metric Mask MTU Window IRTT\n"
@@ -204,6 +205,45 @@ def test_intremap_off_decides_unless_remapped_interrupts_are_seen(tree: Tree) ->
     assert host.iommu.parameters == ("intremap=off",)
 
 
+UNSAFE = "vfio_iommu_type1.allow_unsafe_interrupts"
+
+
+@pytest.mark.parametrize(
+    ("module", "cmdline", "allowed"),
+    [
+        ("Y", "quiet", True),
+        ("N", f"quiet {UNSAFE}=1", False),
+        ("garbage", f"{UNSAFE}=1", None),
+        ("", "quiet", None),
+        ("", f"{UNSAFE}=1", True),
+        ("", f"{UNSAFE.replace('_', '-')}=Y", True),
+        ("", UNSAFE, True),
+        ("", f"{UNSAFE}=1 {UNSAFE}=0", False),
+        ("", f"{UNSAFE}=perhaps", None),
+        ("", f"quiet -- {UNSAFE}=1", None),
+    ],
+)
+def test_the_module_says_whether_unsafe_interrupts_are_allowed_and_before_it_is_loaded_the_command_line(
+    module: str, cmdline: str, allowed: bool | None, tree: Tree
+) -> None:
+    files = {"/proc/cmdline": f"{cmdline}\n"}
+    if module:
+        files["/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"] = f"{module}\n"
+    host = read(tree(files))
+    assert host.iommu.unsafe_interrupts is allowed
+    assert any("allow_unsafe_interrupts: Y" in said for said in host.iommu.evidence) is (module == "Y")
+    assert any("unsafe interrupts allowed" in line for line in hosts.lines(host)) is (allowed is True)
+
+
+def test_that_vfio_may_do_without_interrupt_remapping_is_missed_only_where_it_matters(tree: Tree) -> None:
+    def missed(interrupts: str) -> bool:
+        root = tree({"/sys/kernel/iommu_groups/0/type": "DMA\n", "/proc/interrupts": interrupts})
+        return any("modprobe vfio_iommu_type1" in sentence for sentence in read(root).unknown)
+
+    assert missed("9: 0 IO-APIC 9-fasteoi acpi")
+    assert not missed("9: 0 IR-IO-APIC 9-fasteoi acpi")
+
+
 def test_no_iommu_groups_of_vfio_do_not_count(tree: Tree) -> None:
     root = tree({"/sys/kernel/iommu_groups/0/name": "vfio-noiommu\n"})
     host = read(root)
@@ -306,6 +346,7 @@ FILES = (
     "proc/net/route", "proc/net/ipv6_route", "proc/net/if_inet6", "proc/bus/input/devices",
     "proc/sys/kernel/osrelease", "sys/class/dmi/id/chassis_type", "sys/class/dmi/id/sys_vendor",
     "sys/class/iommu/dmar0/intel-iommu/ecap", "sys/module/kvm_amd/parameters/nested",
+    "sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts",
     "sys/devices/system/cpu/cpu0/topology/core_id", "sys/devices/system/cpu/cpu0/topology/physical_package_id",
 )  # fmt: skip
 ATTRIBUTES = (
