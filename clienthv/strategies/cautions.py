@@ -45,5 +45,6 @@ def acs_override(host: Host, who: str) -> Iterator[Warned]:
     if host.iommu.acs_override:
         yield Warned(
             code="acs-override",
-            detail=f"{who}: isolated by pcie_acs_override alone; the guest may reach other devices' memory",
+            detail=f"{who}: isolated by pcie_acs_override alone, which is unsafe: the guest may reach other devices' "
+            "memory",
         )

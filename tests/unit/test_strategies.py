@@ -385,7 +385,7 @@ def test_groups_split_by_the_acs_override_are_trusted_only_for_a_named_device() 
     assert f'select = ["{NIC.address}"]' in (objection.fix or "")
     accepted = planned(host, K.NIC, S.PASSTHROUGH, **named(NIC))
     assert accepted.of(K.NIC).strategy is S.PASSTHROUGH
-    assert "acs-override" in {w.code for w in accepted.warnings}
+    assert "which is unsafe" in next(w.detail for w in accepted.warnings if w.code == "acs-override")
 
 
 def test_a_libvirt_without_vfio_cannot_hand_devices_over() -> None:
