@@ -25,8 +25,22 @@ def interrupts_unknown(host: Host, who: str) -> Iterator[Warned]:
     if host.iommu.interrupt_remapping is None:
         yield Warned(
             code="interrupt-remapping-unknown",
-            detail=f"{who}: hangs on interrupt remapping, which the host document "
-            "does not mention; without it the kernel refuses VFIO",
+            detail=f"{who}: hangs on interrupt remapping, which the host document does not mention; without it "
+            + (
+                "the guest can send the host any interrupt, as unsafe interrupts are allowed"
+                if host.iommu.unsafe_interrupts is True
+                else "the kernel refuses VFIO"
+            ),
+        )
+
+
+def unsafe_interrupts(host: Host, who: str) -> Iterator[Warned]:
+    """No interrupt remapping, and VFIO told to do without (kernel, drivers/vfio/vfio_iommu_type1.c)."""
+    if host.iommu.interrupt_remapping is False:
+        yield Warned(
+            code="unsafe-interrupts",
+            detail=f"{who}: handed over without interrupt remapping, which is unsafe: the guest can send the host any "
+            "interrupt",
         )
 
 

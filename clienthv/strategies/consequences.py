@@ -109,6 +109,7 @@ def _risks(decision: Decision, question: Question) -> Iterator[Warned]:
         # A virtual function that is not there yet is no graphics card's.
         if (function := host.by_address.get(address)) is not None:
             yield from cautions.usb_with_gpu(host, function, decision.name)
+    yield from cautions.unsafe_interrupts(host, decision.name)
     yield from cautions.acs_override(host, decision.name)
     yield from graphics_cards.warnings(decision, question)
     yield from reset.warnings(decision.functions, host, decision.name)

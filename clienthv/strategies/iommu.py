@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction
+from clienthv.model.host import HELD_FOR_GUESTS, Host, Iommu, PciFunction
 from clienthv.model.plan import Reason, Rejected
 from clienthv.strategies.frame import Objections, Option, Question, reject
 
 _VIRTIO: Final = "1af4"
+_UNSAFE: Final = "vfio_iommu_type1.allow_unsafe_interrupts"
 
 
 def objections(option: Option, question: Question, *, named: bool) -> Objections:
@@ -34,13 +35,8 @@ def objections(option: Option, question: Question, *, named: bool) -> Objections
             else "run clienthv inspect --save on that PC, or list its IOMMU groups",
         )
     yield from _reserved(option, host)
-    if iommu.interrupt_remapping is False:
-        yield reject(
-            option,
-            Reason.NO_INTERRUPT_REMAPPING,
-            "the IOMMU does not remap interrupts: a guest could send the host any interrupt",
-            "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup",
-        )
+    if iommu.interrupt_remapping is False and not (named and iommu.unsafe_interrupts is True):
+        yield _without_remapping(option, iommu, named=named)
     if iommu.acs_override and not named:
         yield reject(
             option,
@@ -79,6 +75,19 @@ def _reserved(option: Option, host: Host) -> Objections:
         if host.iommu.kind == "amd-vi"
         else "none by software: the firmware's RMRR for this device has to go, by an update or a setting of it",
     )
+
+
+def _without_remapping(option: Option, iommu: Iommu, *, named: bool) -> Rejected:
+    """The kernel refuses VFIO then, unless told that it may be unsafe (kernel, drivers/vfio/vfio_iommu_type1.c)."""
+    detail = "the IOMMU does not remap interrupts: a guest could send the host any interrupt"
+    fix = "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup"
+    if named:
+        known = iommu.unsafe_interrupts is False
+        detail += f", {'which VFIO does not allow' if known else 'and whether VFIO allows that is unknown'}"
+        fix += f"; unsafe: add {_UNSAFE}=1 to the kernel command line"
+    elif iommu.unsafe_interrupts is True:
+        fix += f'; unsafe: accept the risk for this device alone: select = ["{option.device}"] in the profile'
+    return reject(option, Reason.NO_INTERRUPT_REMAPPING, detail, fix)
 
 
 def _without_iommu(option: Option, host: Host) -> Rejected:

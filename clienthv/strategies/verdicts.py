@@ -138,6 +138,7 @@ def _warnings(devices: tuple[Device, ...], host: Host) -> Iterator[Warned]:
     if not free:
         return
     yield from cautions.interrupts_unknown(host, "every yes")
+    yield from cautions.unsafe_interrupts(host, "every yes")
     yield from cautions.acs_override(host, "every yes")
     for device in free:
         yield from cautions.usb_with_gpu(host, host.by_address[device.address], device.address)

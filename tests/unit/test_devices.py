@@ -255,6 +255,14 @@ def test_every_yes_says_what_it_hangs_on() -> None:
     assert document(SCREEN, **blind).warnings[1:] == (), "nothing can be handed over"
 
 
+def test_a_yes_without_interrupt_remapping_is_said_to_be_unsafe_as_in_a_plan_that_names_the_device() -> None:
+    unsafe = changed(IOMMU, interrupt_remapping=False, unsafe_interrupts=True)
+    said = document(SCREEN, CARD, iommu=unsafe)
+    assert {d.address: d.verdict for d in said.devices}[CARD.address] is Verdict.YES
+    assert "unsafe" in next(w.detail for w in said.warnings if w.code == "unsafe-interrupts")
+    assert refused(CARD, iommu=changed(unsafe, unsafe_interrupts=False)) == [R.NO_INTERRUPT_REMAPPING]
+
+
 def test_the_document_reads_back_and_does_not_hang_on_the_order_of_the_functions() -> None:
     devices = document(SCREEN, GPU, GPU_SOUND, CARD)
     assert msgspec.json.decode(encode(devices), type=Devices) == devices

@@ -101,11 +101,19 @@ def test_no_use_is_given_up_for_a_selector_that_means_several() -> None:
     assert SECOND.address in str(caught.value)
 
 
-def test_a_split_group_is_accepted_for_a_device_that_is_named_alone() -> None:
-    overridden = msgspec.structs.replace(pc(FIRST, SECOND), iommu=Iommu(enabled=True, acs_override=True))
-    assert gpu("vendor:nvidia", host=overridden).strategy is Strategy.EMULATED
+@pytest.mark.parametrize(
+    "iommu",
+    [
+        Iommu(enabled=True, acs_override=True),
+        Iommu(enabled=True, interrupt_remapping=False, unsafe_interrupts=True),
+    ],
+    ids=["split group", "unsafe interrupts"],
+)
+def test_weak_isolation_is_accepted_for_a_device_that_is_named_alone(iommu: Iommu) -> None:
+    weak = msgspec.structs.replace(pc(FIRST, SECOND), iommu=iommu)
+    assert gpu("vendor:nvidia", host=weak).strategy is Strategy.EMULATED
     for exactly in ("10de:2504", "name:*970*", SECOND.address):
-        assert gpu(exactly, host=overridden).device == SECOND.address
+        assert gpu(exactly, host=weak).device == SECOND.address
 
 
 def test_a_disk_controller_is_named_as_one_device_and_not_by_a_pattern_for_several() -> None:

@@ -371,10 +371,47 @@ def test_an_iommu_without_interrupt_remapping_is_refused() -> None:
     assert "x2APIC" in (objection.fix or "")
 
 
-def test_interrupt_remapping_that_nobody_looked_for_is_warned_of() -> None:
-    plan = planned(pc(NIC, iommu=but(IOMMU_ON, interrupt_remapping=None)), K.NIC, S.PASSTHROUGH)
+@pytest.mark.parametrize(
+    ("allowed", "words"), [(msgspec.UNSET, "is unknown"), (None, "is unknown"), (False, "does not allow")]
+)
+def test_a_named_device_without_interrupt_remapping_is_refused_unless_vfio_allows_it(
+    allowed: bool | msgspec.UnsetType | None, words: str
+) -> None:
+    host = pc(NIC, iommu=but(IOMMU_ON, interrupt_remapping=False, unsafe_interrupts=allowed))
+    objection = refused(host, K.NIC, S.PASSTHROUGH, **named(NIC))
+    assert objection.reason is R.NO_INTERRUPT_REMAPPING
+    assert words in objection.detail
+    safe, _, unsafe = (objection.fix or "").partition("; unsafe: ")
+    assert "intremap=off" in safe
+    assert "vfio_iommu_type1.allow_unsafe_interrupts=1" in unsafe
+
+
+def test_unsafe_interrupts_are_accepted_only_for_a_named_device_and_said_to_be_unsafe() -> None:
+    host = pc(NIC, iommu=but(IOMMU_ON, interrupt_remapping=False, unsafe_interrupts=True))
+    objection = refused(host, K.NIC, S.PASSTHROUGH)
+    assert objection.reason is R.NO_INTERRUPT_REMAPPING
+    safe, _, unsafe = (objection.fix or "").partition("; unsafe: ")
+    assert "intremap=off" in safe
+    assert f'select = ["{NIC.address}"]' in unsafe
+    accepted = planned(host, K.NIC, S.PASSTHROUGH, **named(NIC))
+    assert accepted.of(K.NIC).strategy is S.PASSTHROUGH
+    said = {w.code: w.detail for w in accepted.warnings}
+    assert "nic0" in said["unsafe-interrupts"]
+    assert "unsafe: the guest can send the host any interrupt" in said["unsafe-interrupts"]
+
+
+def test_allowing_unsafe_interrupts_says_nothing_where_interrupts_are_remapped() -> None:
+    plan = planned(pc(NIC, iommu=but(IOMMU_ON, unsafe_interrupts=True)), K.NIC, S.PASSTHROUGH)
     assert plan.of(K.NIC).strategy is S.PASSTHROUGH
-    assert "interrupt-remapping-unknown" in {w.code for w in plan.warnings}
+    assert "unsafe-interrupts" not in {w.code for w in plan.warnings}
+
+
+@pytest.mark.parametrize(("allowed", "words"), [(None, "the kernel refuses VFIO"), (True, "any interrupt")])
+def test_interrupt_remapping_that_nobody_looked_for_is_warned_of(allowed: bool | None, words: str) -> None:
+    iommu = but(IOMMU_ON, interrupt_remapping=None, unsafe_interrupts=allowed)
+    plan = planned(pc(NIC, iommu=iommu), K.NIC, S.PASSTHROUGH)
+    assert plan.of(K.NIC).strategy is S.PASSTHROUGH
+    assert words in next(w.detail for w in plan.warnings if w.code == "interrupt-remapping-unknown")
 
 
 def test_groups_split_by_the_acs_override_are_trusted_only_for_a_named_device() -> None:
@@ -837,6 +874,7 @@ def test_what_hinders_making_virtual_functions_is_told_of_the_card(
     [
         ({"iommu": but(IOMMU_ON, enabled=False)}, R.IOMMU_OFF),
         ({"iommu": but(IOMMU_ON, interrupt_remapping=False)}, R.NO_INTERRUPT_REMAPPING),
+        ({"iommu": but(IOMMU_ON, interrupt_remapping=False, unsafe_interrupts=True)}, R.NO_INTERRUPT_REMAPPING),
         ({"iommu": but(IOMMU_ON, acs_override=True)}, R.ACS_OVERRIDE),
         ({"stack": offering(pci_backends=())}, R.VFIO_UNAVAILABLE),
         ({"stack": Stack(uri="qemu:///session", privileged=False, capabilities=OFFERED)}, R.NO_PRIVILEGE),
