@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import functools
+import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -42,3 +43,13 @@ def tree(tmp_path: Path) -> Callable[[dict[str, str]], str]:
         return str(tmp_path)
 
     return make
+
+
+@pytest.fixture
+def ordinary_user() -> Iterator[None]:
+    """Root may read everything, so it steps down for a while."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -261,16 +261,6 @@ def test_a_display_adapter_without_boot_vga_leaves_the_boot_display_unknown(tree
     root = tree({})
     function(root, "pci0000:00/0000:00:02.0", **{"class": "0x030000"})
     assert not whole(read(root)).read(RoleName.BOOT_DISPLAY)
-
-
-@pytest.fixture
-def ordinary_user() -> Iterator[None]:
-    """Root may read everything, so it steps down for a while."""
-    before = os.geteuid()
-    if before == 0:
-        os.seteuid(65534)
-    yield
-    os.seteuid(before)
 
 
 def test_what_an_ordinary_user_may_not_read_is_unknown_and_named(ordinary_user: None) -> None:
