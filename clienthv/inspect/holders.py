@@ -1,4 +1,4 @@
-"""Which programs have a graphics or sound device open: their names alone, neither numbers nor command lines.
+"""Which programs have a graphics or sound device open or mapped: names alone, neither numbers nor command lines.
 
 A driver that is unbound while its device is open waits for the program, perhaps for ever, or takes it down.
 """
@@ -8,8 +8,8 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from typing import Final
+from collections.abc import Iterable, Mapping, Set
+from typing import Final, NamedTuple
 
 from msgspec.structs import replace
 
@@ -20,10 +20,21 @@ from clienthv.model.host import PciFunction
 
 _DISPLAY: Final = "03"
 _SOUND: Final = ("0401", "0403")
+# A process has 65530 mappings at most, if vm.max_map_count is not raised (Documentation/admin-guide/sysctl/vm.rst).
+_MAPS_LIMIT: Final = 16 * 1024 * 1024
+_MAPPED: Final = re.compile(r" (/dev/.+)$", re.M)  # the last column (Documentation/filesystems/proc.rst, maps)
 _NVIDIA: Final = "/proc/driver/nvidia/gpus"
 # Streams alone: every session has the mixer (controlCN) open and lets go of it when the card goes (kernel,
 # sound/core/init.c, snd_card_disconnect).
 _NODES: Final = {"drm": ("/dev/dri", r"(?:card|renderD)[0-9]+"), "sound": ("/dev/snd", r"(?:pcm|midi|compr)C[0-9]+D.*")}
+
+
+class Holder(NamedTuple):
+    """A program that holds a device: its process number, its name, and which file of the device it has."""
+
+    pid: int
+    name: str
+    what: str
 
 
 def with_holders(tree: Tree, functions: tuple[PciFunction, ...]) -> tuple[PciFunction, ...]:
@@ -34,14 +45,15 @@ def with_holders(tree: Tree, functions: tuple[PciFunction, ...]) -> tuple[PciFun
     kept_by = _nodes(tree, functions)
     wanted = [f for f in functions if f.base_class.startswith(_DISPLAY) or f.base_class in _SOUND]
     told = {"drm": is_told(tree, "drm"), "sound": is_told(tree, "sound")}
-    if not kept_by:
-        names, complete = dict[str, set[str]](), True
-    else:
-        names, complete = _open(tree, kept_by)
+    held, complete = _holders(tree, kept_by.keys())
+    names: dict[str, set[str]] = defaultdict(set)
+    for holder in held:
+        for address in kept_by[holder.what]:
+            names[address].add(holder.name)
     found = {
-        f.address: tuple(sorted(names.get(f.address, ())))
+        f.address: tuple(sorted(names[f.address]))
         for f in wanted
-        if names.get(f.address) or (complete and told["drm" if f.base_class.startswith(_DISPLAY) else "sound"])
+        if names[f.address] or (complete and told["drm" if f.base_class.startswith(_DISPLAY) else "sound"])
     }
     return tuple(_held(f, found[f.address]) if f.address in found else f for f in functions)
 
@@ -72,39 +84,45 @@ def _nodes(tree: Tree, functions: Iterable[PciFunction]) -> Mapping[str, frozens
 
 
 def read_programs(tree: Tree, node: str) -> tuple[str, ...]:
-    """The programs that have a device file open, as far as they can be seen."""
-    return tuple(sorted(_open(tree, {node: frozenset({node})})[0].get(node, ())))
+    """The programs that have a device file open or mapped, as far as they can be seen."""
+    return tuple(sorted({holder.name for holder in _holders(tree, {node})[0]}))
 
 
-def _open(tree: Tree, kept_by: Mapping[str, frozenset[str]]) -> tuple[dict[str, set[str]], bool]:
-    """The names of the programs that have each function open, and whether every process could be looked at.
+def _holders(tree: Tree, files: Set[str]) -> tuple[set[Holder], bool]:
+    """Who has which of the files, and whether every process could be looked at.
 
     kthreadd is number 2 where all processes are to be seen, and in no container (kernel, init/main.c, rest_init).
     """
+    if not files:
+        return set(), True
     quiet = Tree(tree.root)  # every user is refused other users' files: one fact, not a sentence for each
-    found: dict[str, set[str]] = defaultdict(set)
+    found: set[Holder] = set()
     complete = quiet.attribute("/proc/2/comm") == "kthreadd"
     for number in quiet.names("/proc") or ():
         if not number.isdecimal():
             continue
-        files = _files(quiet, number)
-        if files is None:
-            complete = False
-            continue
-        for address in {a for file in files for a in kept_by.get(file, ())}:
-            found[address].add(_name(quiet.attribute(f"/proc/{number}/comm")))
-    return dict(found), complete
+        held, whole = _files(quiet, number)
+        complete = complete and whole
+        if mine := held & files:
+            name = _name(quiet.attribute(f"/proc/{number}/comm"))
+            found.update(Holder(int(number), name, file) for file in mine)
+    return found, complete
 
 
-def _files(tree: Tree, number: str) -> set[str] | None:
-    """What a process has open; None where this user may not see it. One that has just ended has nothing."""
-    here = tree.path(f"/proc/{number}/fd")
+def _files(tree: Tree, number: str) -> tuple[set[str], bool]:
+    """What a process has open or mapped, and whether this user may see all of it.
+
+    What is mapped stays open when its descriptor is closed (man 2 mmap). One that has just ended has nothing.
+    """
+    here, maps = tree.path(f"/proc/{number}/fd"), f"/proc/{number}/maps"
     try:
-        return {_target(f"{here}/{name}") for name in os.listdir(here)}  # noqa: PTH208 - as in Tree
+        opened = {_target(f"{here}/{name}") for name in os.listdir(here)}  # noqa: PTH208 - as in Tree
     except (FileNotFoundError, ProcessLookupError):
-        return set()
+        return set(), True
     except OSError:
-        return None
+        return set(), False
+    mapped = _MAPPED.findall(tree.text(maps, _MAPS_LIMIT) or "")
+    return opened.union(mapped), maps not in tree.refused
 
 
 def _target(link: str) -> str:

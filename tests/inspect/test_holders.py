@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import ctypes
+import mmap
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from clienthv.inspect import anonymise, read
 from clienthv.inspect.files import Tree
+from clienthv.inspect.holders import read_programs
 from clienthv.inspect.resources import read_framebuffers, read_mmio64_mib
 from clienthv.model.particulars import Particulars
 from tests.inspect.test_odd_trees import device, function
 
 GPU = "pci0000:00/0000:00:01.0/0000:01:00.0"
 SOUND = "pci0000:00/0000:00:1f.3"
+SOUND_CARD = "0000:00:1f.3"
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> str:
+    return furnished(str(tmp_path))
+
+
+def furnished(pc: str) -> str:
     """A PC with a graphics card and a sound card, and the kernel's thread that shows all processes are to be seen."""
-    pc = str(tmp_path)
     card = function(pc, GPU, **{"class": "0x030000"})
     (card / "driver").symlink_to("../../../../bus/pci/drivers/nouveau")
     function(pc, SOUND, **{"class": "0x040300"})
@@ -40,6 +48,16 @@ def program(root: str, number: int, name: str, *files: str) -> Path:
     return folder
 
 
+def mapped(process: Path, *files: str) -> None:
+    """Give a process a heap, a library and these files in its memory."""
+    lines = ["55d0a0000000-55d0a0021000 rw-p 00000000 00:00 0                          [heap]"]
+    lines += [
+        f"7f3c5c0{n}0000-7f3c5c0{n}1000 rw-s 00000000 00:06 {400 + n}                        {file}"
+        for n, file in enumerate(("/usr/lib/libc.so.6", *files))
+    ]
+    (process / "maps").write_text("\n".join([*lines, "7f3c5c200000-7f3c5c201000 rw-p 00000000 00:00 0 "]) + "\n")
+
+
 def found(root: str, address: str = "0000:01:00.0") -> Particulars:
     return read(root).by_address[address].known
 
@@ -50,7 +68,35 @@ def test_programs_that_have_a_node_of_the_card_open_are_named_once(root: str) ->
     program(root, 12, "firefox", "/dev/dri/renderD128")
     program(root, 13, "bash", "/dev/dri/card0", "socket:[1]")
     assert found(root).holders == ("Xorg", "firefox")
-    assert found(root, "0000:00:1f.3").holders == ()
+    assert found(root, SOUND_CARD).holders == ()
+
+
+def test_a_card_that_is_only_mapped_is_held_as_well(root: str) -> None:
+    mapped(program(root, 10, "game", "/dev/null"), "/dev/dri/renderD128", "/dev/dri/renderD128")
+    mapped(program(root, 11, "bash"), "/dev/dri/renderD1280", "/dev/dri/card1 (deleted)")
+    assert found(root).holders == ("game",)
+    assert found(root, SOUND_CARD).holders == ()
+
+
+def test_memory_that_may_not_be_looked_at_is_not_known(ordinary_user: None) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        process = program(furnished(root), 10, "Xorg", "/dev/dri/card1")
+        mapped(process, "/dev/snd/pcmC0D0p")
+        (process / "maps").chmod(0)
+        assert found(root).holders == ("Xorg",)
+        assert found(root, SOUND_CARD).holders is None
+
+
+def test_the_memory_of_a_real_process_is_read() -> None:
+    libc = ctypes.CDLL(None)  # mmap.mmap keeps a descriptor of its own
+    libc.mmap.restype = ctypes.c_void_p
+    size = ctypes.c_size_t(mmap.PAGESIZE)
+    with Path("/dev/zero").open("rb") as file:
+        at = libc.mmap(None, size, mmap.PROT_READ, mmap.MAP_PRIVATE, file.fileno(), ctypes.c_long(0))
+    try:
+        assert Path("/proc/self/comm").read_text().strip() in read_programs(Tree(), "/dev/zero")
+    finally:
+        libc.munmap(ctypes.c_void_p(at), size)
 
 
 def test_an_anonymised_document_tells_the_desktops_programs_and_no_others(root: str) -> None:
@@ -63,9 +109,9 @@ def test_an_anonymised_document_tells_the_desktops_programs_and_no_others(root: 
 
 def test_a_stream_is_a_use_and_the_mixer_is_none(root: str) -> None:
     program(root, 10, "wireplumber", "/dev/snd/controlC0")
-    assert found(root, "0000:00:1f.3").holders == ()
+    assert found(root, SOUND_CARD).holders == ()
     program(root, 11, "mpv", "/dev/snd/pcmC0D0p")
-    assert found(root, "0000:00:1f.3").holders == ("mpv",)
+    assert found(root, SOUND_CARD).holders == ("mpv",)
 
 
 def test_where_not_every_process_is_to_be_seen_nobody_is_not_known(root: str) -> None:
@@ -73,7 +119,7 @@ def test_where_not_every_process_is_to_be_seen_nobody_is_not_known(root: str) ->
     assert found(root).holders is None
     program(root, 10, "Xorg", "/dev/dri/card1")
     assert found(root).holders == ("Xorg",)
-    assert found(root, "0000:00:1f.3").holders is None
+    assert found(root, SOUND_CARD).holders is None
 
 
 def test_a_tree_without_processes_knows_nothing_of_them(tmp_path: Path) -> None:
@@ -143,7 +189,7 @@ def test_the_screen_of_the_boot_is_found_by_how_the_lines_nest(root: str) -> Non
         "  00000000-00000000 : BOOTFB\n"
     )
     assert found(root).framebuffer == "simpledrm"
-    assert found(root, "0000:00:1f.3").framebuffer == ""
+    assert found(root, SOUND_CARD).framebuffer == ""
 
 
 @pytest.mark.parametrize(("text", "label"), [("Onboard Video\n", "Onboard Video"), ("", None), ("a" * 101, None)])
