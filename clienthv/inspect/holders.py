@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -65,22 +65,31 @@ def _held(function: PciFunction, holders: tuple[str, ...]) -> PciFunction:
 def _nodes(tree: Tree, functions: Iterable[PciFunction]) -> Mapping[str, frozenset[str]]:
     """The functions behind each device file."""
     found: dict[str, set[str]] = defaultdict(set)
-    for subsystem, (folder, pattern) in _NODES.items():
+    for subsystem, (where, pattern) in _NODES.items():
         for device in devices(tree, subsystem):
             address = None if is_on_usb(device.path) else owner(device.path)
             if address is not None and re.fullmatch(pattern, device.name):
-                found[f"{folder}/{device.name}"].add(address)
+                found[f"{where}/{device.name}"].add(address)
     cards = [f.address for f in functions if f.driver == "nvidia" and f.base_class.startswith(_DISPLAY)]
-    for address in cards:
-        minor = re.search(
-            r"^Device Minor:\s*([0-9]{1,3})\s*$", tree.text(f"{_NVIDIA}/{address}/information") or "", re.M
-        )
-        if minor is not None:
-            found[f"/dev/nvidia{minor[1]}"].add(address)
-        else:
-            for number in range(len(cards)):  # which is which is not told: each may be any
-                found[f"/dev/nvidia{number}"].add(address)
+    for node, address in _nvidia_nodes(tree, cards):
+        found[node].add(address)
     return {node: frozenset(addresses) for node, addresses in found.items()}
+
+
+def _nvidia_nodes(tree: Tree, cards: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """The device files of NVIDIA's driver, which has none in sysfs, each with its card."""
+    for address in cards:
+        information = tree.text(f"{_NVIDIA}/{address}/information") or ""
+        minor = re.search(r"^Device Minor:\s*([0-9]{1,3})\s*$", information, re.M)
+        # Where it is not told which is which, each may be any.
+        for number in (minor[1],) if minor is not None else range(len(cards)):
+            yield f"/dev/nvidia{number}", address
+
+
+def vfio_group(tree: Tree, here: str) -> str | None:
+    """The file of a device's VFIO group (Documentation/driver-api/vfio.rst); None where it has no group."""
+    group = tree.target(f"{here}/iommu_group")
+    return f"/dev/vfio/{group}" if group is not None and re.fullmatch(r"[0-9]{1,9}", group) else None
 
 
 def read_programs(tree: Tree, node: str) -> tuple[str, ...]:

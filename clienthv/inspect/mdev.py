@@ -5,11 +5,10 @@ Source: kernel, Documentation/driver-api/vfio-mediated-device.rst.
 
 from __future__ import annotations
 
-import re
 from typing import Final
 
 from clienthv.inspect.files import Tree
-from clienthv.inspect.holders import read_programs
+from clienthv.inspect.holders import read_programs, vfio_group
 from clienthv.inspect.places import owner
 from clienthv.inspect.udev import folder
 from clienthv.model.mdev import NO_MDEV, is_type_or_none, is_uuid
@@ -67,5 +66,5 @@ def mdev_type_now(address: str, uuid: str, root: str = "/") -> str | None:
 def mdev_users(uuid: str, root: str = "/") -> tuple[str, ...]:
     """The programs that have a mediated device open, as far as they can be seen: through its VFIO group."""
     tree = Tree(root)
-    group = tree.target(f"{DEVICES}/{uuid}/iommu_group")
-    return read_programs(tree, f"/dev/vfio/{group}") if group and re.fullmatch(r"[0-9]{1,9}", group) else ()
+    node = vfio_group(tree, f"{DEVICES}/{uuid}")
+    return read_programs(tree, node) if node is not None else ()
