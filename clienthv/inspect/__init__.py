@@ -3,8 +3,20 @@
 from __future__ import annotations
 
 from clienthv.inspect.anonymise import anonymise
+from clienthv.inspect.holders import Holder, read_holders
 from clienthv.inspect.live import read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
 from clienthv.inspect.sriov import Card, link_is_up, read_boot_id, read_card
 
-__all__ = ["Card", "anonymise", "link_is_up", "mdev_type_now", "mdev_users", "read", "read_boot_id", "read_card"]
+__all__ = [
+    "Card",
+    "Holder",
+    "anonymise",
+    "link_is_up",
+    "mdev_type_now",
+    "mdev_users",
+    "read",
+    "read_boot_id",
+    "read_card",
+    "read_holders",
+]

@@ -1,4 +1,4 @@
-"""Which programs have a graphics or sound device open or mapped: names alone, neither numbers nor command lines.
+"""Which programs have a device open or mapped; of these the host document has the names alone, and of few devices.
 
 A driver that is unbound while its device is open waits for the program, perhaps for ever, or takes it down.
 """
@@ -14,23 +14,27 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from clienthv.inspect.files import Tree
-from clienthv.inspect.places import is_on_usb, owner
-from clienthv.inspect.udev import devices, is_told
+from clienthv.inspect.places import addresses, is_on_usb, owner
+from clienthv.inspect.storage import Disks
+from clienthv.inspect.udev import devices, folder, is_told
 from clienthv.model.host import PciFunction
+from clienthv.model.mdev import is_uuid
 
 _DISPLAY: Final = "03"
 _SOUND: Final = ("0401", "0403")
 # A process has 65530 mappings at most, if vm.max_map_count is not raised (Documentation/admin-guide/sysctl/vm.rst).
 _MAPS_LIMIT: Final = 16 * 1024 * 1024
 _MAPPED: Final = re.compile(r" (/dev/.+)$", re.M)  # the last column (Documentation/filesystems/proc.rst, maps)
+_DEVNAME: Final = re.compile(r"^DEVNAME=([!-~]{1,200})$", re.M)
 _NVIDIA: Final = "/proc/driver/nvidia/gpus"
+_PACKET: Final = "/proc/net/packet"
 # Streams alone: every session has the mixer (controlCN) open and lets go of it when the card goes (kernel,
 # sound/core/init.c, snd_card_disconnect).
 _NODES: Final = {"drm": ("/dev/dri", r"(?:card|renderD)[0-9]+"), "sound": ("/dev/snd", r"(?:pcm|midi|compr)C[0-9]+D.*")}
 
 
 class Holder(NamedTuple):
-    """A program that holds a device: its process number, its name, and which file of the device it has."""
+    """A program that holds a device: its process number, its name, and which device file or interface it has."""
 
     pid: int
     name: str
@@ -86,10 +90,66 @@ def _nvidia_nodes(tree: Tree, cards: Sequence[str]) -> Iterator[tuple[str, str]]
             yield f"/dev/nvidia{number}", address
 
 
+def read_holders(address: str, root: str = "/") -> tuple[Holder, ...]:
+    """Who has anything of a PCI function open or mapped, as far as it can be seen: what its driver may wait for.
+
+    Ask before the driver is unbound: one that is being removed takes its devices out of sysfs first and waits then
+    (kernel, sound/core/init.c, snd_card_free).
+    """
+    tree = Tree(root)
+    told = {node: node for node in (*_below(tree, address), *_vfio_groups(tree, address))}
+    told |= {node: node for node, card in _nvidia_nodes(tree, tree.names(_NVIDIA) or ()) if card == address}
+    told |= _packet_sockets(tree, address)
+    held, _ = _holders(tree, told.keys())
+    return tuple(sorted({holder._replace(what=told[holder.what]) for holder in held}))
+
+
+def _below(tree: Tree, address: str) -> Iterator[str]:
+    """The device files of all devices below a function, and of its NVMe multipath disks, which lie elsewhere.
+
+    Mixers are among them: a sound card is freed when its last file is closed (kernel, sound/core/init.c,
+    snd_card_file_remove). Every device with a file is in /sys/dev (Documentation/ABI/testing/sysfs-dev) and says its
+    name in DEVNAME (drivers/base/core.c, dev_uevent).
+    """
+    disks = frozenset(Disks.read(tree).by_controller().get(address, ()))
+    for kind in ("block", "char"):
+        for number in tree.names(f"/sys/dev/{kind}") or ():
+            path = tree.real(f"/sys/dev/{kind}/{number}") or ""
+            if address in addresses(path) or not disks.isdisjoint(path.split("/")):
+                name = _DEVNAME.search(tree.text(f"{path}/uevent") or "")
+                if name is not None:
+                    yield f"/dev/{name[1]}"
+
+
+def _vfio_groups(tree: Tree, address: str) -> Iterator[str]:
+    """The group files of a function that no driver of the host has, and of the mediated devices made of it.
+
+    While vfio-pci is being removed, the link to it is gone already (kernel, drivers/base/dd.c, driver_sysfs_remove).
+    """
+    here = f"{folder('pci')}/{address}"
+    driver = tree.target(f"{here}/driver")
+    made = [f"{here}/{name}" for name in tree.names(here) or () if is_uuid(name)]
+    for device in (here, *made) if driver is None or "vfio" in driver else made:
+        node = vfio_group(tree, device)
+        if node is not None:
+            yield node
+
+
 def vfio_group(tree: Tree, here: str) -> str | None:
     """The file of a device's VFIO group (Documentation/driver-api/vfio.rst); None where it has no group."""
     group = tree.target(f"{here}/iommu_group")
     return f"/dev/vfio/{group}" if group is not None and re.fullmatch(r"[0-9]{1,9}", group) else None
+
+
+def _packet_sockets(tree: Tree, address: str) -> dict[str, str]:
+    """The packet sockets bound to interfaces of a function, with the interface; not those that listen on all.
+
+    Columns: kernel, net/packet/af_packet.c, packet_seq_show.
+    """
+    cards = [device for device in devices(tree, "net") if address in addresses(device.path)]
+    names = {tree.attribute(f"{card.path}/ifindex"): card.name for card in cards}
+    rows = [line.split() for line in tree.lines(_PACKET) or ()]
+    return {f"socket:[{row[8]}]": names[row[4]] for row in rows if len(row) == 9 and row[4] in names}
 
 
 def read_programs(tree: Tree, node: str) -> tuple[str, ...]:
