@@ -11,16 +11,20 @@ class ClienthvError(Exception):
     """Something a user can understand and act on.
 
     ``message`` names the thing and the cause, ``hint`` the next step, ``detail`` keeps another program's own words.
+    ``fault`` is which part of a VM a failed start was about, where that is known (``model/faults.py``).
     """
 
     code = 1
     ref = "error"
 
-    def __init__(self, message: str, *, hint: str | None = None, detail: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, hint: str | None = None, detail: str | None = None, fault: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.detail = detail
+        self.fault = fault
 
 
 class UsageError(ClienthvError):

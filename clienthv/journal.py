@@ -1,7 +1,8 @@
 """What clienthv has changed on the host and for which VMs, written down before it is done: so that it can be undone.
 
-One small JSON document, replaced whole. A line of it stands for a setting that may have been changed; whoever takes it
-back compares the setting with what is written here, so that a crash between writing and changing does no harm.
+A file of JSON lines that only grows: one says that a setting is about to be changed and what it was, another that this
+was undone. Whoever takes a change back compares the setting with what is written here, so that a crash between writing
+and changing does no harm; nor does one while writing, since what was announced by half a line was never done.
 """
 
 from __future__ import annotations
@@ -10,20 +11,22 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError, HostError
-from clienthv.model.change import Change, Setting, check
+from clienthv.model.change import OF_A_START, Change, Setting, check
 
-SCHEMA: Final = 1
-_LIMIT: Final = 1 << 20  # bytes; a PC has a few dozen lines at most
-_LOCK_WAIT: Final = 60.0  # seconds; another start or stop of a VM is done sooner
+SCHEMA: Final = 2
+_LIMIT: Final = 1 << 24  # bytes; a VM's start writes some ten lines, and an empty journal starts anew
+_ROOMY: Final = 1 << 18  # bytes from which on a journal is written anew without what was undone
+LOCK_WAIT: Final = 600.0
+"""Seconds that one waits for others to finish. Each start ends in time, and they go one after another."""
 _MODE: Final = 0o600
 
 
@@ -34,18 +37,36 @@ class Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True)
     uri: Annotated[str, Meta(max_length=1024)]
 
 
-class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One change, the VMs that need it, and the boot of the kernel that it was made in."""
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="changes", tag_field="event"):
+    """One change, the VMs that need it, and the boot of the kernel that it was made in.
 
+    ``by`` is the VM for whose start it is being made, until that has started. A later line on the same setting takes
+    the place of an earlier one.
+    """
+
+    schema: Literal[2] = SCHEMA
     change: Change
     owners: tuple[Owner, ...]
     boot: str
+    by: Owner | None = None
 
 
-class _Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    schema: Literal[1] = SCHEMA
-    kind: Literal["host-changes"] = "host-changes"
-    entries: tuple[Entry, ...] = ()
+class _Undone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="undone", tag_field="event"):
+    """A setting that has its old value again, or of which there is nothing left."""
+
+    schema: Literal[2] = SCHEMA
+    setting: Setting
+
+
+class _Started(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="started", tag_field="event"):
+    """A VM that runs: what was made for its start stays."""
+
+    schema: Literal[2] = SCHEMA
+    owner: Owner
+
+
+_Line: TypeAlias = Entry | _Undone | _Started
+_DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 class Where(NamedTuple):
@@ -56,21 +77,43 @@ class Where(NamedTuple):
 
 
 def read(where: Where) -> tuple[Entry, ...]:
-    """The changes of this boot in the order they were made; those of another are gone with it.
+    """The changes that stand, in the order they were made; settings of another boot are gone with it.
 
     Raises DocumentError for a file that clienthv did not write like this, naming it and the next step.
     """
-    data = _bytes(where.path)
-    if data is None:
-        return ()
+    return _of_now(_standing(_bytes(where.path) or b"", where), where)
+
+
+def _of_now(entries: Iterable[Entry], where: Where) -> tuple[Entry, ...]:
+    return tuple(e for e in entries if e.boot == where.boot or e.change.setting.what in OF_A_START)
+
+
+def _standing(data: bytes, where: Where) -> tuple[Entry, ...]:
+    entries: dict[Setting, Entry] = {}
+    number = 0
     try:
-        document = msgspec.json.decode(data, type=_Document)
-        for entry in document.entries:
-            check(entry.change)
+        for text in data.split(b"\n")[:-1]:  # what follows the last line break is half a line
+            number += 1
+            _follow(_DECODER.decode(text), entries)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
-        msg = f"the journal of host changes {where.path} is damaged: {e}"
+        msg = f"the journal of host changes {where.path} is damaged in line {number}: {e}"
         raise DocumentError(msg, hint=_HINT.format(path=where.path)) from e
-    return tuple(e for e in document.entries if e.boot == where.boot)
+    return tuple(entries.values())
+
+
+def _follow(line: _Line, entries: dict[Setting, Entry]) -> None:
+    """Let one line come into effect. Raises ValueError for a change that clienthv does not make."""
+    match line:
+        case Entry():
+            entries[check(line.change).setting] = line
+        case _Undone():
+            entries.pop(line.setting, None)
+        case _Started():
+            for setting, entry in tuple(entries.items()):
+                if setting.what in OF_A_START and line.owner in entry.owners:
+                    del entries[setting]
+                elif entry.by == line.owner:
+                    entries[setting] = msgspec.structs.replace(entry, by=None)
 
 
 _HINT: Final = "nothing is undone by it: move {path} away and set back by hand what it names, or restart the PC"
@@ -116,20 +159,23 @@ class Journal:
 
     def __init__(self, where: Where) -> None:
         self._where = where
-        self._entries = list(read(where))
+        data = _bytes(where.path) or b""
+        standing = _standing(data, where)
+        self._entries = {e.change.setting: e for e in _of_now(standing, where)}
+        self._whole = (data.endswith(b"\n") or not data) and len(self._entries) == len(standing)
 
     @property
     def entries(self) -> tuple[Entry, ...]:
-        """The changes of this boot, in the order they were made."""
-        return tuple(self._entries)
+        """The changes that stand, in the order they were made."""
+        return tuple(self._entries.values())
 
     def find(self, setting: Setting) -> Entry | None:
         """What is written down about a setting."""
-        return next((e for e in self._entries if e.change.setting == setting), None)
+        return self._entries.get(setting)
 
     def of(self, owner: Owner) -> tuple[Entry, ...]:
         """The changes that a VM needs or has left behind."""
-        return tuple(e for e in self._entries if owner in e.owners)
+        return tuple(e for e in self.entries if owner in e.owners)
 
     def record(self, change: Change, owner: Owner) -> None:
         """Write down a change that is about to be made. It is on the disk when this returns.
@@ -137,62 +183,102 @@ class Journal:
         A setting that is written down already keeps the value it had first, unless somebody else has set it since;
         the VM joins those that need it.
         """
-        check(change)
-        known = self.find(change.setting)
-        if known is None:
-            self._entries.append(Entry(change=change, owners=(owner,), boot=self._where.boot))
-        else:
+        setting = check(change).setting
+        known = self.find(setting)
+        owners: tuple[Owner, ...] = (owner,)
+        if known is not None:
             ours = change.before in (known.change.before, known.change.after)
             first = known.change.before if ours else change.before
-            kept = msgspec.structs.replace(change, before=first)
-            self._replace(known, msgspec.structs.replace(known, change=kept, owners=_joined(known.owners, owner)))
-        self._write()
+            change = msgspec.structs.replace(change, before=first)
+            owners = tuple(sorted({*known.owners, owner}))
+        self._append(Entry(change=change, owners=owners, boot=self._where.boot, by=owner))
 
     def join(self, settings: Collection[Setting], owner: Owner) -> None:
         """Let a VM be one of those that need changes made for others."""
         for entry in self.entries:
             if entry.change.setting in settings and owner not in entry.owners:
-                self._replace(entry, msgspec.structs.replace(entry, owners=_joined(entry.owners, owner)))
-                self._write()
+                self._append(msgspec.structs.replace(entry, owners=tuple(sorted({*entry.owners, owner}))))
 
     def release_to(self, setting: Setting, owners: Collection[Owner]) -> None:
         """Let a change belong to these VMs alone: the ones that still need it."""
         entry = self.find(setting)
         if entry is not None:
-            self._replace(entry, msgspec.structs.replace(entry, owners=tuple(sorted(owners))))
-            self._write()
+            self._append(msgspec.structs.replace(entry, owners=tuple(sorted(owners))))
+
+    def started(self, owner: Owner) -> None:
+        """A VM runs: its definition and its image stay, and the rest until it stops."""
+        if any(e.by == owner for e in self.entries):
+            self._append(_Started(owner=owner))
 
     def forget(self, setting: Setting) -> None:
         """Strike out a change that has been taken back, or that there is nothing left of."""
-        self._entries = [e for e in self._entries if e.change.setting != setting]
-        self._write()
+        self._append(_Undone(setting=setting))
 
-    def _replace(self, old: Entry, new: Entry) -> None:
-        self._entries[self._entries.index(old)] = new
+    def _append(self, line: _Line) -> None:
+        """Add a line that is on the disk when this returns. One that changes all to nothing empties the file."""
+        after = dict(self._entries)
+        _follow(line, after)
+        if not self._whole or not after or self._size() > _ROOMY:
+            _replace(self._where.path, after.values())
+        else:
+            _extend(self._where.path, _text(line))
+        self._entries, self._whole = after, True
 
-    def _write(self) -> None:
-        """Replace the file: whole or not at all, and on the disk (fsync of file and folder). Raises HostError."""
-        path = self._where.path
-        data = msgspec.json.format(msgspec.json.encode(_Document(entries=self.entries)), indent=1) + b"\n"
-        part = path.with_name(f".{path.name}.{os.getpid()}")
+    def _size(self) -> int:
+        with suppress(OSError):
+            return self._where.path.stat().st_size
+        return 0
+
+
+def _text(line: _Line) -> bytes:
+    return msgspec.json.encode(line) + b"\n"
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as e:
+        msg = f"cannot write the journal of host changes {path}: {e.strerror}"
+        raise HostError(msg, hint="nothing is changed without it: check the permissions and the free space") from e
+
+
+def _extend(path: Path, text: bytes) -> None:
+    """Add to the file, whole or not at all as far as later readers see (fsync). Raises HostError."""
+    with _writing(path):
+        there = path.exists()
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        try:
+            size = os.fstat(handle).st_size
+            try:
+                if os.write(handle, text) != len(text):
+                    raise OSError(28, "the file system is full")
+                os.fsync(handle)
+            except BaseException:
+                with suppress(OSError):
+                    os.ftruncate(handle, size)
+                raise
+        finally:
+            os.close(handle)
+        if not there:
+            _sync_folder(path.parent)
+
+
+def _replace(path: Path, entries: Iterable[Entry]) -> None:
+    """Write the file anew: whole or not at all, and on the disk (fsync of file and folder). Raises HostError."""
+    part = path.with_name(f".{path.name}.{os.getpid()}")
+    with _writing(path):
         try:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
             with os.fdopen(handle, "wb") as file:
-                file.write(data)
+                file.write(b"".join(map(_text, entries)))
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
             _sync_folder(path.parent)
-        except BaseException as e:
+        except BaseException:
             part.unlink(missing_ok=True)
-            if not isinstance(e, OSError):
-                raise
-            msg = f"cannot write the journal of host changes {path}: {e.strerror}"
-            raise HostError(msg, hint="nothing is changed without it: check the permissions and the free space") from e
-
-
-def _joined(owners: tuple[Owner, ...], owner: Owner) -> tuple[Owner, ...]:
-    return tuple(sorted({*owners, owner}))
+            raise
 
 
 def _sync_folder(folder: Path) -> None:
@@ -204,37 +290,67 @@ def _sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def held(where: Where, waiting: Callable[[str], None] | None = None) -> Iterator[Journal]:
-    """The journal, with every other process kept out of it. Raises HostError after a minute, DocumentError.
+def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None) -> Iterator[Journal]:
+    """The journal, with every other process kept out of it. Raises HostError after ``LOCK_WAIT``, DocumentError.
 
-    ``waiting`` is told when another process has it.
+    The lock is the kernel's, and so ends with its holder however that ends. ``doing`` is what others are told that
+    this process does; ``waiting`` is told who is at it when another process is.
     """
-    lock_path = where.path.with_name(f"{where.path.name}.lock")
+    path = _lock_of(where)
     try:
-        where.path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(lock_path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except OSError as e:
-        msg = f"cannot open the lock {lock_path} of the journal of host changes: {e.strerror}"
+        msg = f"cannot open the lock {path} of the journal of host changes: {e.strerror}"
         raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to") from e
     try:
-        _wait_for(handle, lock_path, waiting)
+        _wait_for(handle, path, waiting)
+        with _writing(path):
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, f"{doing} (process {os.getpid()})\n".encode(), 0)
         yield Journal(where)
     finally:
         os.close(handle)
 
 
+def _lock_of(where: Where) -> Path:
+    return where.path.with_name(f"{where.path.name}.lock")
+
+
+def cut_short(where: Where) -> tuple[Owner, ...]:
+    """The VMs whose start, by the journal, neither came to an end nor is under way. Raises DocumentError."""
+    if not _begun(where):
+        return ()
+    try:
+        handle = os.open(_lock_of(where), os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return _begun(where)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return _begun(where)
+    except BlockingIOError:
+        return ()
+    finally:
+        os.close(handle)
+
+
+def _begun(where: Where) -> tuple[Owner, ...]:
+    return tuple(sorted({e.by for e in read(where) if e.by is not None}))
+
+
 def _wait_for(handle: int, path: Path, waiting: Callable[[str], None] | None) -> None:
-    deadline, told = time.monotonic() + _LOCK_WAIT, False
+    deadline, told = time.monotonic() + LOCK_WAIT, ""
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            holder = os.pread(handle, 200, 0).decode(errors="replace").strip() or "another clienthv"
             if time.monotonic() > deadline:
-                msg = f"another process has held {path} for {_LOCK_WAIT:.0f} seconds"
-                raise HostError(msg, hint="look for another clienthv that starts or stops a VM") from None
-            if waiting is not None and not told:
-                waiting("another clienthv changes the host's settings: waiting for it to finish")
-                told = True
-            time.sleep(0.1)
+                msg = f"{holder} has held {path} for {LOCK_WAIT:.0f} seconds"
+                raise HostError(msg, hint="look at that process; the lock ends with it") from None
+            if waiting is not None and holder != told:
+                waiting(f"waiting for {holder} to finish")
+                told = holder
+            time.sleep(0.05)
         else:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from pathlib import Path
@@ -37,9 +38,13 @@ def embed_root() -> Path:
     return state_root() / "embed"
 
 
-def host_changes() -> Path:
-    """The journal of what clienthv has changed on the host."""
-    return state_root() / "host-changes.json"
+def host_changes(machine: str) -> Path:
+    """The journal of what clienthv has changed on this host: a home folder may serve several.
+
+    ``machine`` is the host's machine id, which does not leave it (man 5 machine-id).
+    """
+    name = hashlib.sha256(f"clienthv {machine}".encode()).hexdigest()[:12]
+    return state_root() / f"host-changes-{name}.jsonl"
 
 
 def images() -> Path:

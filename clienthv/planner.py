@@ -30,6 +30,7 @@ from clienthv.model.profile import Profile
 from clienthv.model.usb import UsbWish
 from clienthv.strategies import (
     RULES,
+    Failed,
     Kept,
     Option,
     Question,
@@ -43,7 +44,7 @@ from clienthv.strategies import (
     usb_device,
 )
 from clienthv.strategies.claims import Claim, claims
-from clienthv.strategies.frame import again, reject
+from clienthv.strategies.frame import again, failed_before, reject
 
 
 def plan(
@@ -52,16 +53,17 @@ def plan(
     refused: Mapping[str, str] = MappingProxyType({}),
     kept: Kept | None = None,
     guest: GuestOs | None = None,
+    failed: tuple[Failed, ...] = (),
 ) -> Plan:
     """Decide every device of a VM.
 
-    ``refused`` are physical functions that gave no virtual function when they were asked a moment ago, by address,
-    with what was said. ``kept`` is what a VM that is there had: a better rung is offered and not taken. ``guest`` is
-    what is known of the operating system. Raises HostError when the host is too small for the profile, PlanError when
-    a ladder has no rung left.
+    ``refused`` is what the host refused when it was asked a moment ago, with what was said: physical functions by
+    address, pools of huge pages by their size. ``kept`` is what a VM that is there had: a better rung is offered and
+    not taken. ``guest`` is what is known of the operating system, ``failed`` what a start failed of. Raises HostError
+    when the host is too small for the profile, PlanError when a ladder has no rung left.
     """
-    question = ask(host, profile, refused, kept, guest)
-    memory_mib = size.memory_mib(host, profile)
+    question = again(ask(host, profile, refused, kept, guest), failed=failed)
+    memory_mib = size.memory_mib(host, profile, refused)
     return finish(settle(question, Judged()), memory_mib)
 
 
@@ -177,7 +179,11 @@ def finish(settled: Settled, memory_mib: int) -> Plan:
         vcpus=vcpus,
         memory_mib=memory_mib,
         decisions=decisions,
-        host_changes=(*consequences.host_changes(decisions, question), *consequences.usb_changes(decisions, host)),
+        host_changes=(
+            *extra.changes,
+            *consequences.host_changes(decisions, question),
+            *consequences.usb_changes(decisions, host),
+        ),
         warnings=(*consequences.warnings(decisions, question, vcpus, memory_mib), *extra.warnings),
         board=system.board(question.guest),
         extras=extra.extras,
@@ -206,6 +212,8 @@ class _Climb:
             rung = self._judged.rung(self.kind, strategy, self._question)
             for judgement in rung:
                 objections = judgement.objections
+                if not objections and (failed := failed_before(judgement.option, self.kind, self._question)):
+                    objections = (failed,)
                 if not objections and had is not None and place < place_kept:
                     objections = (_kept(judgement.option, had),)
                 if not objections:
@@ -285,6 +293,8 @@ def _usb_device(number: int, name: UsbWish, question: Question) -> Decision:
     """One USB device: handed over, or left out with all that speaks against it."""
     option = usb_device.handed_over(name, question)
     rejected = tuple(usb_device.objections(option, name, question))
+    if not rejected and (failed := failed_before(option, Kind.USB_DEVICE, question)):
+        rejected = (failed,)
     if not rejected and question.taken | question.not_alone:
         rejected = tuple(_given(option, claims(option, Kind.USB_DEVICE, question), question))
     return _decision(Kind.USB_DEVICE, number, usb_device.left_out(name) if rejected else option, rejected)

@@ -1,7 +1,8 @@
-"""The only module that starts processes: qemu-img, ip, nvme, and the viewers that take our place."""
+"""The only module that starts processes: qemu-img, ip, nvme, modprobe, dd, and the viewers that take our place."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -214,6 +215,43 @@ class _Told(NamedTuple):
     error: type[DiskError | HostError]
     late: str
     failed: str
+
+
+_NUMBERS: Final = {os.strerror(number): number for number in errno.errorcode}
+
+
+def write_file(path: str, value: str, within: float) -> None:
+    """Write a line to a file that is there, in one piece. Raises OSError, and TimeoutError after ``within`` seconds.
+
+    A process of its own does it. The kernel may keep whoever writes waiting, deaf even to SIGKILL: then that process is
+    left to it, and what it wrote may still come to pass. A signal that ends clienthv does not reach it.
+    """
+    program = _find("dd", "install coreutils")
+    writer = subprocess.Popen(
+        [program, f"of={path}", "conv=nocreat,notrunc", "oflag=nofollow", "status=none"],
+        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
+        env={"PATH": os.defpath, "LC_ALL": "C"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        _, told = writer.communicate(f"{value}\n", timeout=within)
+    except subprocess.TimeoutExpired as e:
+        writer.kill()
+        for pipe in (writer.stdin, writer.stderr):
+            if pipe is not None:
+                pipe.close()
+        writer.returncode = -1  # nobody waits for it
+        raise TimeoutError from e
+    if writer.returncode != 0:
+        words = told.strip().rpartition(": ")[2] or f"dd ended with {writer.returncode}"
+        raise OSError(_NUMBERS.get(words, 0), words, path)
+
+
+def load_module(name: str, *, loaded: bool) -> None:
+    """Load a kernel module, or unload it with what nothing else needs (kmod, modprobe). Raises HostError."""
+    program = _find("modprobe", "install kmod")
+    what = f"{'load' if loaded else 'unload'} the module {name}"
+    told = _Told("modprobe: ", HostError, late="dmesg says what the module waits for", failed="run clienthv as root")
+    _output([program, *([] if loaded else ["--remove"]), name], "modprobe", what, told)
 
 
 def _output(command: list[str], name: str, what: str, told: _Told) -> str:

@@ -23,6 +23,7 @@ _COMMANDS = {
     "fleet": "fleet",
     "up": "vms",
     "down": "vms",
+    "recover": "vms",
     "list": "vms",
     "status": "vms",
     "screenshot": "vms",
@@ -56,6 +57,8 @@ class Commands(click.Group):
             near = difflib.get_close_matches(args[0], _COMMANDS, n=1)
             msg = f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else "")
             raise click.UsageError(msg, ctx)
+        if args and args[0] != "recover":
+            _notice()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -81,6 +84,23 @@ class Commands(click.Group):
             click.echo(f"Error: the system refused{where}: {e.strerror or e} [{HostError.ref}]", err=True)
             click.echo("Hint: check permissions and free space; --debug shows where it happened", err=True)
             ctx.exit(HostError.code)
+
+
+def _notice() -> None:
+    """Say of starts that were cut short that there are some."""
+    from clienthv import places
+
+    try:
+        if not any(f.stat().st_size for f in places.state_root().glob("host-changes-*.jsonl")):
+            return
+        from clienthv import journal
+        from clienthv.lifecycle import returning
+
+        names = ", ".join(owner.vm for owner in journal.cut_short(returning.where()))
+    except (ClienthvError, OSError):
+        return  # whoever needs the journal tells of it
+    if names:
+        click.echo(f"the start of VM {visible(names)} was cut short; clienthv recover finishes or undoes it", err=True)
 
 
 @click.group(

@@ -6,9 +6,12 @@ import click
 
 from clienthv import profiles
 from clienthv.cli.common import note, progress, show, write_file
+from clienthv.cli.text import visible
 from clienthv.hypervisor import Connection
-from clienthv.lifecycle import keeping, live, looking, starting, stopping
+from clienthv.lifecycle import keeping, live, looking, returning, starting, stopping, watching
+from clienthv.lifecycle.attempts import Request
 from clienthv.lifecycle.files import Wanted
+from clienthv.lifecycle.returning import Site
 from clienthv.model.plan import Kind
 
 
@@ -35,20 +38,26 @@ def _open(connect: str | None) -> Connection:
     type=click.Choice([*(kind.value for kind in keeping.KEPT_KINDS), "all"]),
     help="Let a VM that is there take a better strategy: gpu, nic, disk, audio, usb, input, tpm or all.",
 )
+@click.option(
+    "--strict", is_flag=True, help="Fail when the VM cannot be started as planned, instead of planning again."
+)
 @click.option("--wait", is_flag=True, help="Return when the guest is alive: running, and its processor working.")
-@click.option("--timeout", type=click.IntRange(1, 86400), default=starting.ALIVE_WITHIN, show_default=True,
+@click.option("--timeout", type=click.IntRange(1, 86400), default=watching.ALIVE_WITHIN, show_default=True,
               help="Seconds that --wait gives the guest.")  # fmt: skip
 @click.pass_obj
 def up_command(
     connect: str | None, target: str, name: str | None, disk: str | None, new_disk: str | None, cdrom: str | None,
-    kernel: str | None, initrd: str | None, cmdline: str | None, redefine: bool, upgrade: tuple[str, ...], wait: bool,
-    timeout: int,
+    kernel: str | None, initrd: str | None, cmdline: str | None, redefine: bool, upgrade: tuple[str, ...],
+    strict: bool, wait: bool, timeout: int,
 ) -> None:  # fmt: skip
     """Plan, define and start a VM.
 
     With a VM's name, that VM is planned anew from the profile it remembers and started. It keeps the strategies that
     its guest knows while they are possible; a better one is offered, and taken with --upgrade. Otherwise a VM is made
     from the PROFILE, which is balanced when none is given.
+
+    When it cannot be started with one of its devices, that is told and undone, and the VM planned and started again
+    without it: on the next strategy of the profile. What a profile requires is never given up.
     """
     from clienthv.report import plans
 
@@ -56,7 +65,7 @@ def up_command(
     kinds = keeping.KEPT_KINDS if "all" in upgrade else tuple(map(Kind, upgrade))
     with _open(connect) as connection:
         with progress(f"starting {name or target}"):
-            started = starting.up(connection, starting.Request(target, name, files, redefine, kinds), note)
+            started = starting.up(connection, Request(target, name, files, redefine, kinds, strict), note)
         if started.already_running:
             click.echo(f"VM {started.name} is {started.state} already")
         else:
@@ -65,7 +74,7 @@ def up_command(
             click.echo(f"VM {started.name} is started")
         if wait:
             with progress(f"waiting for {started.name} to come alive"):
-                seconds = starting.wait_until_alive(connection.domain(started.name), timeout)
+                seconds = watching.wait_until_alive(connection.domain(started.name), timeout)
             click.echo(f"VM {started.name} is alive (after {seconds:.1f} s)")
 
 
@@ -81,6 +90,22 @@ def down_command(connect: str | None, name: str, force: bool, undefine: bool, ti
     with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
         done = stopping.down(connection, name, stopping.How(force, undefine, timeout), note)
     show(done)
+
+
+@click.command("recover", epilog="Example: clienthv recover")
+@click.option("--quiet", is_flag=True, help="Say nothing when there is nothing to undo.")
+def recover_command(quiet: bool) -> None:
+    """Finish or undo what was cut short, and undo what VMs that have ended left changed on the host.
+
+    A start that was cut short counts as finished where the guest runs, and is undone elsewhere. The connections are
+    those that the journal names.
+    """
+    from clienthv.lifecycle import recovering
+
+    with progress("bringing the host back"):
+        done = recovering.recover(note)
+    if done or not quiet:
+        show(done or ["there is nothing to undo"])
 
 
 @click.command("list", epilog="Example: clienthv list --json")
@@ -104,10 +129,15 @@ def list_command(connect: str | None, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def status_command(connect: str | None, name: str, as_json: bool) -> None:
-    """Show one VM: its state and what each of its devices became, and why."""
+    """Show one VM: its state and what each of its devices became, and why.
+
+    What a guest that has ended by itself left changed on the host is undone.
+    """
     from clienthv.report import plans, vms
 
     with _open(connect) as connection:
+        for sentence in returning.settle(Site(connection, name), note):
+            note(visible(sentence))
         row = looking.row(connection, name, note)
     facts = vms.facts(*row)
     if as_json:

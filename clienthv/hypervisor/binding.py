@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-from clienthv.errors import ClienthvError, DiskError, GuestError, HostError, HypervisorError, TemplateError
+from clienthv.errors import ClienthvError, GuestError, HostError, HypervisorError
+from clienthv.model import faults
 
 # Numbers of virErrorNumber (libvirt, include/libvirt/virterror.h); stable by libvirt's ABI promise.
 _NO_SUPPORT: Final = 3
@@ -18,7 +19,6 @@ _CONFIG_UNSUPPORTED: Final = 67
 _SYSTEM_ERROR: Final = 38
 _NO_DOMAIN: Final = 42
 _AUTH: Final = frozenset({45, 79, 88})
-_INVALID_SCHEMA: Final = 92
 _OPERATION_INVALID: Final = 55
 
 
@@ -51,53 +51,15 @@ def translated(what: str) -> Iterator[None]:
 def translate(error: Any, what: str) -> ClienthvError:
     """One libvirt error in our words: by its code, then by what its message is known to say."""
     code, text = error.get_error_code(), str(error.get_error_message() or error)
-    msg = f"cannot {what}: {_first_line(text)}"
+    msg = f"cannot {what}: {faults.said(text)}"
     if code == _NO_DOMAIN:
         return GuestError(msg, hint="clienthv list shows the VMs that there are", detail=text)
     if code in _AUTH:
         return HostError(msg, hint="add yourself to the group libvirt, or use qemu:///session", detail=text)
-    if code == _INVALID_SCHEMA:
-        return TemplateError(msg, hint="look at the templates that were changed", detail=text)
-    for pattern, family, hint in _KNOWN:
-        if pattern in text:
-            return family(msg, hint=hint, detail=text)
+    if (known := faults.recognise(code, text)) is not None:
+        return known.family(msg, hint=known.hint, detail=text, fault=known.fault)
     if code in {_NO_CONNECT, _SYSTEM_ERROR, _NO_SUPPORT}:
         return HostError(msg, hint="is libvirt installed, and may you use this connection?", detail=text)
     if code == _OPERATION_INVALID:
         return GuestError(msg, hint="clienthv status NAME shows what state the VM is in", detail=text)
     return HypervisorError(msg, hint="clienthv plan --explain shows the choices", detail=text)
-
-
-_UNREACHABLE: Final = "the account QEMU runs as cannot reach the file; move it, or open the folder"
-
-# What QEMU and libvirt say, for the cases a user can do something about.
-_KNOWN: Final[tuple[tuple[str, type[ClienthvError], str], ...]] = (
-    ('Failed to get "write" lock', DiskError, "another program or VM has the image open; stop that first"),
-    ('Failed to get shared "write" lock', DiskError, "another program or VM has the image open; stop that first"),
-    (
-        "Cannot access storage file",
-        DiskError,
-        _UNREACHABLE,
-    ),
-    ("Permission denied", HostError, _UNREACHABLE),
-    ("Cannot allocate memory", HostError, "close programs, or lower size.memory in the profile"),
-    ("Unable to find 'efi' firmware", HostError, "install ovmf (edk2-ovmf)"),
-    ("swtpm", HostError, 'swtpm\'s log is in /var/log/swtpm; or leave the TPM out: [devices.tpm] prefer = ["omit"]'),
-    ("Did not find USB device", HostError, "plug it in, or clienthv up NAME again: it plans for what is there"),
-    ("Multiple USB devices for", HostError, 'name the port of the one that is meant: devices = ["IDS@PORT"]'),
-    ("is in use by driver", HostError, "another VM has the device: stop it, or select another in the profile"),
-    ("Failed to parse user", HostError, "install libvirt-daemon-system: it makes the account that QEMU runs as"),
-    (
-        "because the PF is not online",
-        HostError,
-        "the card's interface went down: ip link set dev INTERFACE up, and start the VM again",
-    ),
-    ("KVM is not available", HostError, "clienthv inspect shows the state of KVM and why"),
-    ("failed to initialize kvm", HostError, "clienthv inspect shows the state of KVM and why"),
-)
-
-
-def _first_line(text: str) -> str:
-    """The part of a message that says what happened: QEMU's own words come wrapped by libvirt in a line of theirs."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1] if len(lines) > 1 and "QEMU unexpectedly closed the monitor" in lines[0] else " ".join(lines)

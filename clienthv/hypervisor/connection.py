@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import re
 import threading
 import time
@@ -21,6 +22,8 @@ from clienthv.hypervisor.domain import Domain
 from clienthv.model.host import DomainCapabilities, GuestClaims, Stack
 from clienthv.model.network import NETWORK, VirtualNetwork
 
+_LOG_TAIL: Final = 1 << 16  # bytes; the command line alone has some four thousand
+_SAYS_SOMETHING: Final = re.compile(r"qemu-system|KVM|error|[Aa]ssertion|vfio", re.ASCII)
 SYSTEM: Final = "qemu:///system"
 _NETWORK: Final = re.compile(rf"{NETWORK}\Z")
 SESSION: Final = "qemu:///session"
@@ -197,6 +200,29 @@ class Connection:
                 chunks.append(chunk)
             stream.finish()
         return str(mime), b"".join(chunks)
+
+    def log_tail(self, name: str) -> str:
+        """The end of QEMU's log of a VM's last start; "" where there is none or this user may not read it.
+
+        Source: libvirt, src/qemu/qemu_conf.c (logDir).
+        """
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
+        root = self.choice.embedded_root
+        folder = (
+            root / "log/qemu"
+            if root is not None
+            else cache / "libvirt/qemu/log"
+            if self.uri.startswith(SESSION)
+            else Path("/var/log/libvirt/qemu")
+        )
+        try:
+            with (folder / f"{name}.log").open("rb") as log:
+                log.seek(max(log.seek(0, os.SEEK_END) - _LOG_TAIL, 0))
+                text = log.read().decode(errors="replace")
+        except OSError:
+            return ""
+        said = text.rpartition(": starting up")[2].splitlines()
+        return "\n".join(line for line in said if _SAYS_SOMETHING.search(line) and not line.endswith("\\"))[-2000:]
 
     def stack(self, *, kvm: bool, privileged: bool) -> Stack:
         """What this connection's libvirt and QEMU are and offer; asked for KVM guests when KVM is usable."""

@@ -42,6 +42,8 @@ _STATES = {
 _PAUSED_REASONS = {5: "an I/O error", 10: "the guest crashed", 12: "a failed post-copy migration"}
 _SHUTOFF_REASONS = {1: "the guest shut down", 2: "it was destroyed", 3: "it crashed", 6: "it failed"}
 _PARTS = ("domain", "bus", "slot", "function")
+SIGN_OF_LIFE = 0.1
+"""Seconds of processor time from which on a guest counts as alive: firmware alone uses more."""
 _INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot run, for example)"
 
 
@@ -77,6 +79,16 @@ class Domain:
         with translated(f"read the processor time of VM {self.name}"):
             vcpus, _ = self.handle.vcpus()
         return sum(int(vcpu[2]) for vcpu in vcpus) / 1e9
+
+    def has_run(self) -> bool:
+        """Whether a guest that is active has got anywhere: it runs, or has used its processor."""
+        state, _ = self.state()
+        if state in (DomainState.RUNNING, DomainState.BLOCKED, DomainState.SHUTDOWN):
+            return True
+        try:
+            return self.cpu_seconds() >= SIGN_OF_LIFE
+        except ClienthvError:
+            return False  # QEMU has not come far enough to be asked
 
     def xml(self, *, inactive: bool = False) -> str:
         """The domain XML, of the running guest or of the definition."""

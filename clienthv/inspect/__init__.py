@@ -6,17 +6,35 @@ from clienthv.inspect.anonymise import anonymise
 from clienthv.inspect.holders import Holder, read_holders
 from clienthv.inspect.live import read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
+from clienthv.inspect.settings import (
+    HUGEPAGES,
+    can_hand_over,
+    driver_of,
+    driver_override_of,
+    functions_with,
+    module_is_loaded,
+    nr_hugepages,
+    read_machine_id,
+)
 from clienthv.inspect.sriov import Card, link_is_up, read_boot_id, read_card
 
 __all__ = [
+    "HUGEPAGES",
     "Card",
     "Holder",
     "anonymise",
+    "can_hand_over",
+    "driver_of",
+    "driver_override_of",
+    "functions_with",
     "link_is_up",
     "mdev_type_now",
     "mdev_users",
+    "module_is_loaded",
+    "nr_hugepages",
     "read",
     "read_boot_id",
     "read_card",
     "read_holders",
+    "read_machine_id",
 ]

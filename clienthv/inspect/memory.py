@@ -47,7 +47,10 @@ def _each(tree: Tree, names: tuple[str, ...]) -> Iterator[Hugepages]:
         match = re.fullmatch(r"hugepages-([0-9]{1,9})kB", name)
         total, free = (tree.number(f"{POOLS}/{name}/{file}") for file in ("nr_hugepages", "free_hugepages"))
         if match is not None and total is not None and free is not None:
-            yield Hugepages(size_kib=int(match[1]), total=total, free=free)
+            writable = tree.writable(f"{POOLS}/{name}/nr_hugepages")
+            yield Hugepages(
+                size_kib=int(match[1]), total=total, free=free, writable=msgspec.UNSET if writable is None else writable
+            )
 
 
 def _mounted(tree: Tree) -> bool | None:

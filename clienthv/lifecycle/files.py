@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, NamedTuple
-
-import msgspec
 
 from clienthv import places, process
 from clienthv.errors import DiskError, UsageError
@@ -209,20 +206,3 @@ def refuse_shared(options: Options, name: str, connection: Connection) -> None:
             running = " and runs" if domain.is_active() else ""
             msg = f"disk image {options.disk} belongs to VM {domain.name}, which is defined{running}"
             raise DiskError(msg, hint=f"copy the image, or clienthv down {domain.name} --undefine")
-
-
-def make_disk(options: Options, mib: int, undo: ExitStack) -> None:
-    """Make the image that was asked for; ``undo`` removes it again, empty as it is. Raises DiskError."""
-    path = Path(msgspec.convert(options.disk, str))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        msg = f"cannot make folder {path.parent}: {e.strerror}"
-        raise DiskError(msg, hint="give --disk with a path you may write to") from e
-    try:
-        path.open("xb").close()  # of two that make one image at once, one is refused here
-    except OSError as e:
-        msg = f"cannot make disk image {path}: {e.strerror}"
-        raise DiskError(msg, hint="give --disk with another path") from e
-    undo.callback(path.unlink, missing_ok=True)
-    process.create_image(path, mib)

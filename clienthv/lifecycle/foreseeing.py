@@ -10,7 +10,6 @@ from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Connection, Domain
 from clienthv.lifecycle import keeping, live, remembered
 from clienthv.lifecycle.remembered import Remembered
-from clienthv.lifecycle.starting import pinned
 from clienthv.model import profile as profile_model
 from clienthv.model.plan import Plan
 
@@ -43,6 +42,6 @@ def foresee(connect: str | None, name: str, say: live.Say) -> Foreseen | None:
 def _foreseen(connection: Connection, domain: Domain, before: Remembered) -> Foreseen:
     profile = profile_model.parse(before.profile)
     host = live.read_host(connection, but=before.name)
-    wish = keeping.with_mdev(keeping.asked(pinned(profile, before.seen), before, host, ()), before.name)
+    wish = keeping.with_mdev(keeping.asked(keeping.pinned(profile, before.seen), before, host, ()), before.name)
     plan = planner.plan(host, wish.profile, kept=wish.kept, guest=guests.read(profile.guest.os))
     return Foreseen(plan, tuple(keeping.changes(before, plan, host)), domain.is_active())

@@ -8,6 +8,7 @@ a VM keeps the strategies it started with while they are possible, a better one 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final, NamedTuple
 
 import msgspec
@@ -19,20 +20,26 @@ from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.identity import Identity
 from clienthv.model.mdev import uuid_of
-from clienthv.model.plan import Decision, Extras, Kind, Plan, Strategy
+from clienthv.model.plan import Decision, Extras, Kind, Plan, Reason, Strategy
 from clienthv.model.profile import Profile
-from clienthv.strategies import Kept
+from clienthv.model.vm import Seen
+from clienthv.strategies import Failed, Kept
 
 KEPT_KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB, Kind.INPUT, Kind.TPM)
 """The kinds whose devices a guest sets up. How its instructions run, and how a person looks at it, are none of them."""
 
 
 class Asked(NamedTuple):
-    """What to plan for: the profile with its devices found again, what the VM keeps, what its guest is."""
+    """What to plan for: the profile with its devices found again, what the VM keeps, what its guest is.
+
+    ``refused`` and ``failed`` are what the planner is told of a start that has just failed.
+    """
 
     profile: Profile
     kept: Kept | None = None
     guest: GuestOs | None = None
+    refused: Mapping[str, str] = MappingProxyType({})
+    failed: tuple[Failed, ...] = ()
 
 
 def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Collection[Kind]) -> Asked:
@@ -66,7 +73,28 @@ def _decisions(profile: Profile, before: Remembered, upgrade: Iterable[Kind]) ->
     was = _was(before)
     for kind in KEPT_KINDS:
         if kind not in upgrade and was.ladder(kind) == profile.ladder(kind):
-            yield kind, before.plan.of(kind)
+            yield kind, _before_it_failed(before.plan.of(kind))
+
+
+def _before_it_failed(decision: Decision) -> Decision:
+    """What a VM would have if its start had not failed of it: that, and no better, is tried again."""
+    failed = next((r for r in decision.rejected if r.reason is Reason.START_FAILED), None)
+    if failed is None:
+        return decision
+    return msgspec.structs.replace(
+        decision, strategy=failed.strategy, device=failed.device, functions=(), virtual_function=None
+    )
+
+
+def pinned(profile: Profile, seen: Seen) -> Profile:
+    """The profile with what the guest has already seen at the top of its ladders: firmware, and how the disk hangs."""
+    devices = profile.devices
+    for kind, strategy in ((Kind.FIRMWARE, seen.firmware), (Kind.DISK, seen.disk)):
+        if strategy is not None:
+            ladder = (strategy, *(s for s in profile.ladder(kind) if s is not strategy))
+            device = msgspec.structs.replace(profile.device(kind), prefer=ladder)
+            devices = msgspec.structs.replace(devices, **{kind.value: device})
+    return msgspec.structs.replace(profile, devices=devices)
 
 
 def _was(before: Remembered) -> Profile:

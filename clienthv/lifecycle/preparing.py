@@ -8,24 +8,35 @@ says is started.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
+from typing import Final
 
 import msgspec
 
-from clienthv import hostchanges, journal, planner
-from clienthv.errors import ClienthvError, HostError
+from clienthv import hostchanges, inspect, planner
+from clienthv.errors import HostError
 from clienthv.hostchanges import RefusedError
 from clienthv.journal import Journal
 from clienthv.lifecycle import live, returning
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
-from clienthv.lifecycle.undisturbed import undisturbed
-from clienthv.model.change import OF_A_FUNCTION, Change, Setting, What, check
+from clienthv.model.change import (
+    HANDING_OVER,
+    NO_DRIVER,
+    OF_A_FUNCTION,
+    VFIO_PCI,
+    Change,
+    Setting,
+    What,
+    check,
+)
+from clienthv.model.faults import Fault
 from clienthv.model.host import Host
 from clienthv.model.mdev import uuid_of
 from clienthv.model.plan import HostChange, Kind, Plan, VirtualFunction
 
-_OWN = frozenset(What)
+_OWN: Final = frozenset(What)
+_BIND: Final = "bind-vfio"
 
 
 class Ready(msgspec.Struct, frozen=True):
@@ -35,27 +46,13 @@ class Ready(msgspec.Struct, frozen=True):
     plan: Plan
 
 
-@contextmanager
-def journal_for(plan: Plan, site: Site, say: live.Say) -> Iterator[Journal | None]:
-    """The journal, held until the VM runs, where a plan rests on a virtual function or a share; None elsewhere.
-
-    Held so long, no other clienthv can take the function or undo what it needs in between.
-    """
-    if not _of(plan) and not any(c.action == What.CREATE_MDEV for c in plan.host_changes):
-        yield None
-        return
-    with journal.held(returning.where(site.root), say) as held:
-        yield held
-
-
-def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: live.Say) -> Ready:
-    """Make what the plan of a profile needs of the host; ``undo`` takes it back. Raises HostError, PlanError.
+def make_ready(site: Site, wish: Asked, held: Journal, say: live.Say) -> Ready:
+    """Make what the plan of a profile needs of the host. Raises HostError, PlanError; the caller takes it back then.
 
     A card that refuses, or whose functions turn out not to be fit, is left as it was, and the plan made without it.
     """
-    undo.callback(_take_back, site, held, say)
     returning.withdraw_trust(site, held)
-    refused: dict[str, str] = {}
+    refused = dict(wish.refused)
     on_the_way: list[Plan] = []
     while True:
         ready = _look(site, wish, refused)
@@ -66,9 +63,9 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
                 break
             _make(ready.plan, site, held, of.physfn)
         except _FailedError as e:
-            if e.physfn in refused:
+            if e.device in refused:
                 raise  # it was planned without, and still something is set on it
-            refused[e.physfn] = e.message
+            refused[e.device] = e.message
             _give_up(site, held, e.message, say)
             continue
         after = _look(site, wish, refused)
@@ -88,22 +85,47 @@ def make_ready(site: Site, wish: Asked, held: Journal, undo: ExitStack, say: liv
     return Ready(ready.host, _together(on_the_way, ready.plan, physfns))
 
 
+def hand_over(plan: Plan, site: Site, held: Journal) -> None:
+    """Take the functions that move from their drivers; libvirt gives them vfio-pci, and their driver back.
+
+    Where this user may not, libvirt's daemon does all of it. Raises HostError, saying what it was about.
+    """
+    moving = [c.device for c in plan.host_changes if c.action == _BIND and inspect.can_hand_over(c.device, site.root)]
+    if not moving:
+        return
+    with _about(Fault.VFIO):
+        _make_one(Setting(what=What.LOAD_MODULE, device=VFIO_PCI), "loaded", site, held)
+    for address in moving:
+        with _about(Fault.FUNCTION):
+            _make_one(Setting(what=What.DRIVER, device=address), NO_DRIVER, site, held)
+            _make_one(Setting(what=What.DRIVER_OVERRIDE, device=address), "vfio-pci", site, held)
+
+
+@contextmanager
+def _about(fault: Fault) -> Iterator[None]:
+    """Say of an error what it is about, so that what it is laid to can be done without."""
+    try:
+        yield
+    except HostError as e:
+        raise type(e)(e.message, hint=e.hint, detail=e.detail, fault=fault) from e
+
+
 def _stays_for(setting: Setting, functions: set[tuple[str, int | None]]) -> bool:
     """Whether what was set for one function is needed by who has it now. Trust is withdrawn and set anew instead."""
     return setting.what is What.NVME_ONLINE and (setting.device, setting.index) in functions
 
 
 class _FailedError(RefusedError):
-    """A refusal, with the physical function on which something was to be set."""
+    """A refusal, with the physical function on which something was to be set, or the size of page of a pool."""
 
-    def __init__(self, physfn: str, refusal: RefusedError) -> None:
+    def __init__(self, device: str, refusal: RefusedError) -> None:
         super().__init__(refusal.message, hint=refusal.hint, detail=refusal.detail)
-        self.physfn = physfn
+        self.device = device
 
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
     host = live.read_host(site.connection, site.root, site.name)
-    return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, guest=wish.guest))
+    return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, wish.guest, wish.failed))
 
 
 def _of(plan: Plan) -> list[tuple[VirtualFunction, Kind]]:
@@ -124,27 +146,29 @@ def _make_all(plan: Plan, site: Site, held: Journal) -> None:
             _try_one(change, site, held)
 
 
-def _try_one(change: HostChange, site: Site, held: Journal) -> None:
-    try:
-        _make_one(change, site, held)
-    except RefusedError as e:
-        raise _FailedError(change.device, e) from e
-
-
-def _make_one(wanted: HostChange, site: Site, held: Journal) -> None:
-    """Write a change down, then make it. One that is there already is nobody's."""
+def _try_one(wanted: HostChange, site: Site, held: Journal) -> None:
     what = What(wanted.action)
     mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
     setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
+    try:
+        _make_one(setting, wanted.value or "", site, held)
+    except RefusedError as e:
+        raise _FailedError(wanted.device, e) from e
+
+
+def _make_one(setting: Setting, value: str, site: Site, held: Journal) -> None:
+    """Write a change down, then make it. One that is there already is nobody's. Raises HostError, RefusedError."""
     before = hostchanges.value_of(setting, site.root)
     if before is None:
         msg = f"{hostchanges.name_of(setting)} cannot be read, so it could not be set back"
+        if setting.what in HANDING_OVER:
+            raise RefusedError(msg, hint="clienthv inspect shows what is there; the device may be gone")
         hint = "leave out trust in [devices.nic]: the card's driver does not know it"
         raise HostError(msg, hint=hint if setting.what is What.VF_TRUST else "clienthv inspect shows the card")
-    if before == wanted.value:
+    if before == value and setting.what is not What.DRIVER:
         return
     try:
-        change = check(Change(setting=setting, before=before, after=wanted.value or ""))
+        change = check(Change(setting=setting, before=before, after=value))
     except ValueError as e:
         msg = f"{hostchanges.name_of(setting)} cannot be set: {e}"
         raise HostError(msg, hint="rename the interface: letters, digits and _ . @ + -, at most 15") from e
@@ -174,13 +198,3 @@ def _give_up(site: Site, held: Journal, why: str, say: live.Say) -> None:
     say(f"{why}; planning without")
     for sentence in returning.take_back(site, held):
         say(sentence)
-
-
-def _take_back(site: Site, held: Journal, say: live.Say) -> None:
-    """Take everything back after a failure, whose own words go first."""
-    with undisturbed():
-        try:
-            for sentence in returning.take_back(site, held):
-                say(sentence)
-        except ClienthvError as e:
-            say(f"not everything on the host could be set back: {e.message}; clienthv down {site.name} tries again")

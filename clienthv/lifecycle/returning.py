@@ -1,15 +1,16 @@
-"""Giving the host back what it was: the changes that a VM needed, undone when no running VM needs them any more."""
+"""Giving the host back what it was: what a VM needed, undone when no running VM needs it any more."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
 from clienthv import hostchanges, inspect, journal, places
-from clienthv.hostchanges import Fate
+from clienthv.errors import ClienthvError
+from clienthv.hostchanges import Fate, Outcome
 from clienthv.hypervisor import Connection
 from clienthv.journal import Entry, Journal, Owner, Where
-from clienthv.lifecycle import live
-from clienthv.model.change import What
+from clienthv.lifecycle import live, making
+from clienthv.model.change import OF_A_START, What
 
 
 class Site(NamedTuple):
@@ -26,8 +27,8 @@ class Site(NamedTuple):
 
 
 def where(root: str = "/") -> Where:
-    """The journal of this user and of this boot."""
-    return Where(places.host_changes(), inspect.read_boot_id(root))
+    """The journal of this user, of this host and of this boot."""
+    return Where(places.host_changes(inspect.read_machine_id(root)), inspect.read_boot_id(root))
 
 
 def left_behind(connection: Connection, root: str = "/") -> dict[str, tuple[str, ...]]:
@@ -42,31 +43,51 @@ def left_behind(connection: Connection, root: str = "/") -> dict[str, tuple[str,
 
 def words(entry: Entry) -> str:
     """A change in words."""
-    change = entry.change
-    return f"{hostchanges.name_of(change.setting)} is {change.after} (was {change.before})"
+    change, what = entry.change, hostchanges.name_of(entry.change.setting)
+    match change.setting.what:
+        case What.DOMAIN:
+            return f"{what} is {'changed' if change.before else 'new'}"
+        case What.IMAGE:
+            return f"{what} is new"
+        case What.DRIVER | What.DRIVER_OVERRIDE:
+            return f"{what} was {change.before}"
+        case _:
+            return f"{what} is {change.after} (was {change.before})"
 
 
-def after_stop(site: Site, say: live.Say) -> list[str]:
-    """Undo what a VM that does not run has left changed. What was done, in sentences. Raises HostError, DocumentError.
+def was_cut_short(site: Site) -> bool:
+    """Whether a VM's start neither came to an end nor is under way; not, as far as a damaged journal tells."""
+    try:
+        return site.owner in journal.cut_short(where(site.root))
+    except ClienthvError:
+        return False
 
-    A VM that left nothing is not worth waiting for another process that has the journal.
+
+def settle(site: Site, say: live.Say) -> list[str]:
+    """Undo what a VM that does not run has left changed; of one that runs, bring a start that was cut short to an end.
+
+    What was done, in sentences. A VM that left nothing is not worth waiting for another process that has the journal.
+    Raises HostError, DocumentError.
     """
     here = where(site.root)
-    if not any(site.owner in entry.owners for entry in journal.read(here)):
+    mine = [e for e in journal.read(here) if site.owner in e.owners]
+    if not mine or (_runs(site.connection, site.name) and all(e.by != site.owner for e in mine)):
         return []
-    with journal.held(here, say) as held:
-        return take_back(site, held)
+    with journal.held(here, f"giving back what VM {site.name} had", say) as held:
+        return finish_or_undo(site, held)
 
 
 def take_back(site: Site, held: Journal) -> list[str]:
     """Undo a VM's changes, the last one first, and say what was done. Raises HostError.
 
     What a running VM needs too stays, for that VM to be undone after. A change in the way of which something stands
-    stays with this VM, and so does what was changed on the same card before it.
+    stays with this VM, and so does what was changed on the same card before it. What cannot be set back is told when
+    all else has been tried.
     """
     said: list[str] = []
     stuck: set[str] = set()
     taken_over: set[str] = set()
+    failures: list[ClienthvError] = []
     for entry in reversed(held.of(site.owner)):
         setting = entry.change.setting
         others = running_owners(site, entry)
@@ -79,20 +100,65 @@ def take_back(site: Site, held: Journal) -> list[str]:
         if setting.device in taken_over and setting.what is What.LINK_UP:
             held.forget(setting)
             continue
-        fate, sentence = hostchanges.take_back(entry.change, site.root)
+        try:
+            fate, sentence = _undo(site, entry)
+        except ClienthvError as e:
+            failures.append(e)
+            stuck.add(setting.device)
+            continue
         said.extend([sentence] if sentence else [])
         if fate is Fate.STILL_NEEDED:
-            said.append(f"clienthv down {site.name} undoes it and what came before it, once that has ended")
+            said.append("clienthv recover undoes it and what came before it, once that has ended")
             stuck.add(setting.device)
             continue
         if fate is Fate.CHANGED_BY_OTHERS and setting.what is What.CREATE_VFS:
             taken_over.add(setting.device)  # their functions need the link
         held.forget(setting)
+    if failures:
+        first = failures[0]
+        raise type(first)("; ".join([*said, *(e.message for e in failures)]), hint=first.hint, detail=first.detail)
     return said
+
+
+def _undo(site: Site, entry: Entry) -> Outcome:
+    match entry.change.setting.what:
+        case What.DOMAIN:
+            return making.undefine(site.connection, entry.change)
+        case What.IMAGE:
+            return making.remove_disk(entry.change)
+        case _:
+            return hostchanges.take_back(entry.change, site.root)
+
+
+def finish_or_undo(site: Site, held: Journal) -> list[str]:
+    """Bring a start that was cut short to an end, in sentences: finish it where the guest runs, undo it elsewhere.
+
+    A guest that has run may have written what nobody wants to lose, so it is not stopped. Raises HostError and its kin.
+    """
+    begun = [e for e in held.of(site.owner) if e.by == site.owner]
+    domain = site.connection.find(site.name)
+    active = domain is not None and domain.is_active()
+    if not begun:
+        return [] if active else take_back(site, held)
+    if domain is not None and active:
+        if domain.has_run():
+            held.started(site.owner)
+            return [f"VM {site.name} runs: its start, which was cut short, counts as finished"]
+        domain.destroy()
+    if any(_written_to(entry) for entry in begun):
+        held.started(site.owner)  # the guest ran and ended: its image and definition stay
+    return take_back(site, held)
+
+
+def _written_to(entry: Entry) -> bool:
+    """Whether an image that was made for a start has been written to since."""
+    return entry.change.setting.what is What.IMAGE and making.is_written_to(entry.change)
 
 
 def running_owners(site: Site, entry: Entry) -> list[Owner]:
     """The other VMs that need a change and run. Those of other connections cannot be asked, and count as running."""
+    if entry.change.setting.what in OF_A_START:
+        return []
     return [
         o for o in entry.owners if o != site.owner and (o.uri != site.connection.uri or _runs(site.connection, o.vm))
     ]

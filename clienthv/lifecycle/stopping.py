@@ -31,8 +31,11 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
     A VM that is gone but left changes on the host has those undone. Raises GuestError, HostError, DocumentError.
     """
     site = Site(connection, name)
-    if connection.find(name) is None and (done := returning.after_stop(site, say)):
-        return done
+    done: list[str] = []
+    if connection.find(name) is None or returning.was_cut_short(site):
+        done = returning.settle(site, say)
+        if done and connection.find(name) is None:
+            return done
     domain = connection.domain(name)
     xml = domain.xml(inactive=True)
     try:
@@ -43,8 +46,8 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
         msg = f"VM {name} was not made by clienthv, so its definition stays"
         raise GuestError(msg, hint=f"virsh undefine {name}")
     ran = domain.is_active()
-    done = [_stop(domain, how, ours)]
-    done += _give_back(site, ours if ran else None, done[0], say)
+    done.append(stopped := _stop(domain, how, ours))
+    done += _give_back(site, ours if ran else None, stopped, say)
     if how.undefine:
         domain.undefine()
         image = f"its disk image {ours.options.disk}, " if ours is not None and ours.options.disk else ""
@@ -55,7 +58,7 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
 def _give_back(site: Site, ran: remembered.Remembered | None, stopped: str, say: live.Say) -> list[str]:
     """Undo what a VM that has stopped needed of the host. Raises HostError, DocumentError, saying that it stopped."""
     try:
-        done = returning.after_stop(site, say)
+        done = returning.settle(site, say)
     except ClienthvError as e:
         raise type(e)(f"{stopped}; but {e.message}", hint=e.hint, detail=e.detail) from e
     if not done and ran is not None and not places.is_root():

@@ -89,6 +89,8 @@ class Reason(StrEnum):
     # what the VM had before
     KEPT = "kept"
     DEVICE_CHANGED = "device-changed"
+    # what became of it when the VM was started
+    START_FAILED = "start-failed"
     # the device and its IOMMU
     NO_SUCH_DEVICE = "no-such-device"
     NOT_SELECTED = "not-selected"

@@ -65,11 +65,15 @@ class Kvm(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Hugepages(msgspec.Struct, frozen=True, kw_only=True):
-    """The kernel's pool of huge pages of one size, in KiB: how many there are, and how many of them are free."""
+    """The kernel's pool of huge pages of one size, in KiB: how many there are, and how many of them are free.
+
+    ``writable`` is whether the reading user may change how many there are.
+    """
 
     size_kib: Count
     total: Count
     free: Count
+    writable: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class Memory(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,7 +10,7 @@ from typing import Final, Protocol
 
 from clienthv.model.plan import Kind, Strategy
 from clienthv.strategies import audio, cpu, disk, display, firmware, gpu, input, nic, tpm, usb  # noqa: A004
-from clienthv.strategies.frame import Kept, Objections, Option, Options, Question
+from clienthv.strategies.frame import Failed, Kept, Objections, Option, Options, Question
 
 
 class KindRules(Protocol):
@@ -36,4 +36,4 @@ RULES: Final[dict[Kind, KindRules]] = {
     Kind.DISPLAY: display,
 }
 
-__all__ = ["RULES", "Kept", "KindRules", "Objections", "Option", "Options", "Question"]
+__all__ = ["RULES", "Failed", "Kept", "KindRules", "Objections", "Option", "Options", "Question"]

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from clienthv.model.host import Hugepages
-from clienthv.model.plan import HOST_DEVICES, Decision, Extras, Kind, Strategy, Warned
+from clienthv.model.plan import HOST_DEVICES, Decision, Extras, HostChange, Kind, Strategy, Warned
 from clienthv.strategies import processors, size, usb_device
 from clienthv.strategies.frame import Question
 
@@ -22,28 +22,30 @@ _USB2: Final = frozenset({"qemu-xhci", "ich9-ehci1"})
 
 
 class Given(NamedTuple):
-    """What is given, unset where nothing is, and what is said of the rest."""
+    """What is given, unset where nothing is, what is said of the rest, and what it changes on the host."""
 
     extras: Extras | msgspec.UnsetType
     warnings: tuple[Warned, ...]
+    changes: tuple[HostChange, ...] = ()
 
 
 def given(question: Question, settled: Mapping[Kind, Decision], usb: int, vcpus: int, memory_mib: int) -> Given:
     """What a VM of this size (MiB) gets, once its devices are decided, with ``usb`` single USB devices among them."""
     said: list[Warned] = []
+    changes: list[HostChange] = []
     extras = Extras(
         hyperv=processors.hyperv(question, settled),
         pins=processors.pins(question, settled, vcpus, said),
-        hugepages_kib=_hugepages(question, memory_mib, said),
+        hugepages_kib=_hugepages(question, memory_mib, said, changes),
         looking_glass_mib=_looking_glass(question, settled, said),
         usb_redirects=_redirects(question, settled, usb, said),
     )
     said.extend(_memlock(question, settled, memory_mib))
-    return Given(msgspec.UNSET if extras == Extras() else extras, tuple(said))
+    return Given(msgspec.UNSET if extras == Extras() else extras, tuple(said), tuple(changes))
 
 
-def _hugepages(question: Question, memory_mib: int, said: list[Warned]) -> int | None:
-    """The largest huge pages of which enough are free.
+def _hugepages(question: Question, memory_mib: int, said: list[Warned], changes: list[HostChange]) -> int | None:
+    """The largest huge pages of which enough are free, or the smallest, when more of them can be made.
 
     Memory of a VM on huge pages is taken whole at its start, or the start fails (libvirt domain format, "Memory
     Backing"; kernel, Documentation/admin-guide/mm/hugetlbpage.rst).
@@ -56,9 +58,17 @@ def _hugepages(question: Question, memory_mib: int, said: list[Warned]) -> int |
         detail = "the host document does not say whether huge pages are free; the VM gets ordinary memory"
         said.append(Warned(code="hugepages-unknown", detail=detail))
         return None
-    taken = size.huge_pages(question.host, question.profile, memory_mib)
+    host = size.without_pools(question.host, question.refused)
+    taken = size.huge_pages(host, question.profile, memory_mib)
     if taken is not None:
         return taken.size_kib
+    if (change := size.more_pages(host, question.profile, memory_mib)) is not None:
+        changes.append(change)
+        return int(change.device)
+    refusals = [question.refused[key] for pool in pools if (key := str(pool.size_kib)) in question.refused]
+    if refusals:
+        said.append(Warned(code="hugepages-short", detail=f"{refusals[0]}; the VM gets ordinary memory"))
+        return None
     said.append(Warned(code="hugepages-short", detail=_too_few(question, pools, memory_mib)))
     return None
 

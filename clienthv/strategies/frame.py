@@ -29,6 +29,21 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its network card stays plugged into what it was; not when the profile asks for something else now."""
 
 
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """A decision that a start failed of a moment ago, in what words, and what would lift that."""
+
+    decision: Decision
+    words: str
+    fix: str | None = None
+
+    def holds(self, option: Option, kind: Kind) -> bool:
+        """Whether an option is what failed."""
+        was = self.decision
+        return (kind, option.strategy, option.device, option.network, option.render_node) == (
+            was.kind, was.strategy, was.device, was.network, was.render_node,
+        )  # fmt: skip
+
+
 class Question(msgspec.Struct, frozen=True, dict=True):
     """One host and one profile: everything a rule may look at."""
 
@@ -39,7 +54,10 @@ class Question(msgspec.Struct, frozen=True, dict=True):
     moving: frozenset[str] = frozenset()
     """The PCI functions that move into the guest, for the kinds that are decided after them."""
     refused: Mapping[str, str] = MappingProxyType({})
-    """Physical functions that gave no virtual function when they were asked a moment ago, and why."""
+    """What the host refused when it was asked a moment ago, and why: physical functions, by address, that gave no
+    virtual function, and pools of huge pages by the size of a page in KiB."""
+    failed: tuple[Failed, ...] = ()
+    """What the VM could not be started with a moment ago."""
     kept: Kept = Kept()
     """What the VM keeps; nothing for one that never started."""
     taken: frozenset[str] = frozenset()
@@ -131,6 +149,12 @@ def needs_virtio(option: Option, question: Question, device: VirtioDevice) -> Ob
         else f"the profile's guest ({question.profile.guest.os}) is not said to carry virtio drivers",
         'install them in the guest, then set guest.drivers = ["virtio"] in the profile',
     )
+
+
+def failed_before(option: Option, kind: Kind, question: Question) -> Rejected | None:
+    """An objection to what the VM could not be started with."""
+    failed = next((f for f in question.failed if f.holds(option, kind)), None)
+    return reject(option, Reason.START_FAILED, failed.words, failed.fix) if failed is not None else None
 
 
 def omitted(what: str) -> Option:

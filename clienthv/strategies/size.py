@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from msgspec.structs import replace
 
 from clienthv.errors import HostError
 from clienthv.model import values
+from clienthv.model.change import What
 from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host, Hugepages
-from clienthv.model.plan import Warned
+from clienthv.model.plan import HostChange, Warned
 from clienthv.model.profile import Profile
 from clienthv.strategies import others
 
@@ -40,11 +42,12 @@ def vcpus(host: Host, profile: Profile) -> int:
     return min(size.vcpus, limit)
 
 
-def memory_mib(host: Host, profile: Profile) -> int:
-    """How many MiB of memory. Raises HostError.
+def memory_mib(host: Host, profile: Profile, refused: Mapping[str, str] = MappingProxyType({})) -> int:
+    """How many MiB of memory; of the pools that are ``refused`` none. Raises HostError.
 
     A VM that may shrink leaves ``RESERVE_MIB`` to the host, unless its minimum does not.
     """
+    host = without_pools(host, refused)
     want = values.parse_mib(profile.size.memory)
     least = values.parse_mib(profile.size.memory_min or profile.size.memory)
     available = _available_mib(host)
@@ -79,6 +82,40 @@ def huge_pages(host: Host, profile: Profile, memory_mib: int) -> Hugepages | Non
     if not profile.size.hugepages or not usable or not isinstance(memory.hugepages, tuple):
         return None
     return next((pool for pool in memory.hugepages if fits(pool, memory_mib)), None)
+
+
+def without_pools(host: Host, refused: Mapping[str, str]) -> Host:
+    """The host without the pools of huge pages, by the size of a page in KiB, that refused."""
+    pools = host.memory.hugepages
+    if not isinstance(pools, tuple) or not any(str(pool.size_kib) in refused for pool in pools):
+        return host
+    left = tuple(pool for pool in pools if str(pool.size_kib) not in refused)
+    return replace(host, memory=replace(host.memory, hugepages=left))
+
+
+def more_pages(host: Host, profile: Profile, memory_mib: int) -> HostChange | None:
+    """The change that fills a pool for a VM of this many MiB, where its profile asks and it may be made.
+
+    The kernel makes huge pages of what is free and not too scattered: the smaller, the likelier (Documentation/
+    admin-guide/mm/hugetlbpage.rst, nr_hugepages). What they take, the VM takes no more.
+    """
+    memory, stack = host.memory, host.stack
+    pools = memory.hugepages if isinstance(memory.hugepages, tuple) else ()
+    pool = min(pools, key=lambda pool: pool.size_kib, default=None)
+    usable = memory.hugetlbfs is not False and stack is not None and stack.privileged is True
+    if not profile.size.hugepages or not usable or pool is None or pool.writable is not True:
+        return None
+    available, pages = _available_mib(host), (memory_mib << 10) // pool.size_kib
+    if available is None or available - memory_mib < RESERVE_MIB or (memory_mib << 10) % pool.size_kib:
+        return None
+    more = pages - pool.free
+    return HostChange(
+        action=What.HUGEPAGES,
+        device=str(pool.size_kib),
+        detail=f"make {more} huge pages of {pool.size_kib} KiB of memory that is free",
+        undo=f"clienthv down has {pool.total} of them again once no VM needs more",
+        value=str(pool.total + more),
+    )
 
 
 def fits(pool: Hugepages, memory_mib: int) -> bool:

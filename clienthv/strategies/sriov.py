@@ -75,7 +75,8 @@ def _possible(card: PciFunction, question: Question, kind: Kind) -> Option:
     sriov = card.sriov or SrIov()
     places = [place_of(card, index) for index in range(number(sriov))]
     selected = question.profile.device(kind).select
-    free = [n for n, place in enumerate(places) if place not in question.taken]
+    spoilt = question.taken | {f.decision.device for f in question.failed}
+    free = [n for n, place in enumerate(places) if place not in spoilt]
     index = next((n for n in free if places[n] in selected), free[0] if free else 0)
     place = places[index] if places else None
     if place is None or place in question.host.by_address:

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
 from hypothesis import HealthCheck, settings
 
-from clienthv import hostchanges, process
+from clienthv import hostchanges, journal, process
 from clienthv.errors import HostError
+from clienthv.lifecycle import attempts, preparing, returning
 
 settings.register_profile(
     "repeatable",
@@ -30,10 +32,20 @@ def _refuse(*arguments: Any, **_: Any) -> NoReturn:
     raise ProcessStartedError(arguments)
 
 
+def _write_here(path: str, value: str, _: float) -> None:
+    """Write a file that is there, without the process that the product has for it."""
+    handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
+    try:
+        os.write(handle, f"{value}\n".encode())
+    finally:
+        os.close(handle)
+
+
 @pytest.fixture(autouse=True)
 def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes, and nothing of the user's own folders."""
     monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
+    monkeypatch.setattr(process, "write_file", _write_here)
     for name in ("execv", "execve", "posix_spawn", "posix_spawnp", "fork", "system"):
         monkeypatch.setattr(os, name, _refuse)
     for variable, folder in (
@@ -183,3 +195,27 @@ def card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Card:
         monkeypatch.setattr(process, name, getattr(made, name))
     monkeypatch.setattr(hostchanges, "WITHIN", 0.3)
     return made
+
+
+@pytest.fixture
+def prepared() -> Callable[..., Any]:
+    """What ``up`` does around the definition and the start of a VM: ``begin`` stands for those.
+
+    After an error called Crash nothing is taken back: the PC has lost its power.
+    """
+
+    def prepare(site: Any, wish: Any, say: Any, begin: Callable[[Any], None]) -> Any:
+        with journal.held(returning.where(site.root), "the test", say) as held:
+            attempt = attempts._Attempt(site, None, None, held, say)  # type: ignore[arg-type]
+            try:
+                ready = preparing.make_ready(site, wish, held, say)
+                preparing.hand_over(ready.plan, site, held)
+                begin(ready)
+            except BaseException as e:
+                if type(e).__name__ != "Crash":
+                    attempt.take_back()
+                raise
+            held.started(site.owner)
+            return ready
+
+    return prepare

@@ -115,6 +115,47 @@ def test_huge_pages_that_cannot_be_used_are_not_taken(more: dict[str, Any], word
     assert words in said(plan)["hugepages-short"]
 
 
+MAY = Stack(uri="qemu:///system", privileged=True)
+FEW = Hugepages(size_kib=2048, total=8, free=5, writable=True)
+
+
+def may_make_pages(available_mib: int, pool: Hugepages = FEW, stack: Stack = MAY) -> Host:
+    return pc(memory=Memory(available_mib=available_mib, hugepages=(pool,), hugetlbfs=True), stack=stack)
+
+
+def test_huge_pages_are_made_of_free_memory_by_who_may() -> None:
+    plan = planned(may_make_pages(8192), WITH_PAGES)
+    assert extras(plan).hugepages_kib == 2048
+    (change,) = plan.host_changes
+    assert (change.action, change.device, change.value) == ("hugepages", "2048", str(8 + 2048 - 5))
+    assert "hugepages-short" not in said(plan)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        may_make_pages(4096 + 511),
+        may_make_pages(8192, msgspec.structs.replace(FEW, writable=False)),
+        may_make_pages(8192, msgspec.structs.replace(FEW, writable=msgspec.UNSET)),
+        may_make_pages(8192, stack=Stack(uri="qemu:///session", privileged=False)),
+    ],
+    ids=["little memory", "may not", "unknown", "session"],
+)
+def test_huge_pages_are_not_made_where_that_would_hurt_or_cannot_be_done(host: Host) -> None:
+    plan = planned(host, WITH_PAGES)
+    assert extras(plan).hugepages_kib is None
+    assert plan.host_changes == ()
+    assert "hugepages-short" in said(plan)
+
+
+def test_a_pool_that_refused_is_not_asked_again() -> None:
+    wants = parse((ProfileText("test", "a test", f"schema = 1\n{WITH_PAGES}"),))
+    for host in (may_make_pages(8192), pc(memory=Memory(hugepages=(SMALL,), hugetlbfs=True))):
+        plan = planner.plan(host, wants, refused={"2048": "the kernel had none"})
+        assert extras(plan).hugepages_kib is None
+        assert "the kernel had none" in said(plan)["hugepages-short"]
+
+
 @pytest.mark.parametrize("memory", [Memory(), Memory(hugepages=None)])
 def test_unknown_huge_pages_are_not_taken_for_free_ones(memory: Memory) -> None:
     plan = planned(pc(memory=memory), WITH_PAGES)
@@ -211,7 +252,8 @@ def test_pools_mounts_and_limits_are_read(tmp_path: Path) -> None:
         )
     )
     assert memory.hugepages == (
-        Hugepages(size_kib=1048576, total=1, free=0), Hugepages(size_kib=2048, total=8, free=5),
+        Hugepages(size_kib=1048576, total=1, free=0, writable=True),
+        Hugepages(size_kib=2048, total=8, free=5, writable=True),
     )  # fmt: skip
     assert memory.hugetlbfs is True
     assert memory.memlock_mib == 128

@@ -12,7 +12,7 @@ import pytest
 
 from clienthv import hostchanges, process
 from clienthv.errors import HostError
-from clienthv.hostchanges import Fate, RefusedError
+from clienthv.hostchanges import BlockedError, Fate, RefusedError
 from clienthv.model.change import Change, Setting, What, check
 
 ADDRESS, INTERFACE = "0000:01:00.0", "enp1s0"
@@ -100,7 +100,7 @@ def test_what_the_kernel_refuses_is_told_in_its_words(number: int, tmp_path: Pat
     file = tmp_path / "sys/bus/pci/devices" / ADDRESS / "sriov_numvfs"
     file.parent.mkdir(parents=True)
     file.write_text("0\n")
-    monkeypatch.setattr(hostchanges.os, "write", refuse)
+    monkeypatch.setattr(process, "write_file", refuse)
     with pytest.raises(RefusedError, match="the kernel's words") as raised:
         hostchanges.make(SEVEN, str(tmp_path))
     assert raised.value.hint
@@ -110,10 +110,9 @@ def test_a_user_without_the_right_to_write_is_told_what_to_do(card: Any, monkeyp
     def refuse(*_: Any) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(hostchanges.os, "write", refuse)
-    with pytest.raises(HostError, match="cannot write 7") as raised:
+    monkeypatch.setattr(process, "write_file", refuse)
+    with pytest.raises(RefusedError, match="cannot write 7") as raised:
         hostchanges.make(SEVEN, card.root)
-    assert not isinstance(raised.value, RefusedError)
     assert "as root" in (raised.value.hint or "")
 
 
@@ -271,3 +270,161 @@ def test_without_nvme_cli_nothing_is_known_and_nothing_done(monkeypatch: Any) ->
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(HostError, match="nvme is not installed"):
         process.nvme_primary("nvme0")
+
+
+# --- functions that move into a guest, modules and huge pages
+
+
+class Kernel:
+    """Functions with drivers below a root, and what the kernel does when the files of their drivers are written."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = str(root)
+        self.pci = root / "sys/bus/pci"
+        self.here = self.pci / "devices" / ADDRESS
+        self.here.mkdir(parents=True)
+        for driver in ("igb", "vfio-pci"):
+            (self.pci / "drivers" / driver).mkdir(parents=True)
+            for file in ("bind", "unbind"):
+                (self.pci / "drivers" / driver / file).touch()
+        (self.here / "driver_override").write_text("(null)\n")
+        self.pages = root / "sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+        self.pages.parent.mkdir(parents=True)
+        self.pages.write_text("4\n")
+        self.free_pages = 1000
+        self.refusal: BaseException | None = None
+        self.log: list[str] = []
+        self.bind("igb")
+
+    def bind(self, driver: str) -> None:
+        (self.here / "driver").unlink(missing_ok=True)
+        if driver:
+            (self.here / "driver").symlink_to(self.pci / "drivers" / driver)
+
+    def write(self, path: str, value: str, _: float) -> None:
+        name = Path(path).relative_to(self.root).name
+        self.log.append(f"{Path(path).resolve().parent.name}/{name} {value}".strip())
+        if self.refusal is not None:
+            raise self.refusal
+        match name:
+            case "unbind":
+                self.bind("")
+            case "bind":
+                self.bind(Path(path).parent.name)
+            case "driver_override":
+                (self.here / name).write_text(f"{value or '(null)'}\n")
+            case "nr_hugepages":
+                self.pages.write_text(f"{min(int(value), self.free_pages)}\n")
+
+
+@pytest.fixture
+def kernel(tmp_path: Path, monkeypatch: Any) -> Kernel:
+    made = Kernel(tmp_path / "pc")
+    monkeypatch.setattr(process, "write_file", made.write)
+    monkeypatch.setattr(hostchanges, "WITHIN", 0.1)
+    monkeypatch.setattr(hostchanges.functions, "_GIVES_BACK", 0.1)
+    return made
+
+
+DRIVER = change(What.DRIVER, "igb", "none")
+OVERRIDE = change(What.DRIVER_OVERRIDE, "none", "vfio-pci")
+PAGES = Change(setting=Setting(what=What.HUGEPAGES, device="2048"), before="4", after="132")
+MODULE = Change(setting=Setting(what=What.LOAD_MODULE, device="vfio_pci"), before="absent", after="loaded")
+
+
+def test_a_function_is_taken_from_its_driver_and_libvirt_does_the_rest(kernel: Kernel) -> None:
+    for one in (DRIVER, OVERRIDE):
+        hostchanges.make(one, kernel.root)
+    assert kernel.log == [f"igb/unbind {ADDRESS}"]
+    assert hostchanges.value_of(DRIVER.setting, kernel.root) == "none"
+
+
+@pytest.mark.parametrize("left", ["", "vfio-pci"], ids=["before libvirt had it", "when libvirt had it"])
+def test_a_function_that_libvirt_did_not_give_back_gets_its_driver_again(kernel: Kernel, left: str) -> None:
+    hostchanges.make(DRIVER, kernel.root)
+    kernel.bind(left)
+    if left:
+        (kernel.here / "driver_override").write_text("vfio-pci\n")
+    for one in (OVERRIDE, DRIVER):
+        assert hostchanges.take_back(one, kernel.root).fate is (
+            Fate.UNDONE if left or one is DRIVER else Fate.NOTHING_TO_UNDO
+        )
+    assert hostchanges.value_of(DRIVER.setting, kernel.root) == "igb"
+    assert hostchanges.value_of(OVERRIDE.setting, kernel.root) == "none"
+
+
+def test_a_function_that_libvirt_gave_back_or_that_somebody_else_took_is_left(kernel: Kernel) -> None:
+    assert hostchanges.take_back(DRIVER, kernel.root) == (Fate.NOTHING_TO_UNDO, "")
+    kernel.bind("e1000e")
+    assert hostchanges.take_back(DRIVER, kernel.root).fate is Fate.CHANGED_BY_OTHERS
+    assert kernel.log == []
+
+
+def test_a_function_that_had_no_driver_gets_none(kernel: Kernel) -> None:
+    kernel.bind("")
+    bare = change(What.DRIVER, "none", "none")
+    hostchanges.make(bare, kernel.root)
+    assert kernel.log == []
+    kernel.bind("vfio-pci")
+    assert hostchanges.take_back(bare, kernel.root).fate is Fate.UNDONE
+    assert hostchanges.value_of(bare.setting, kernel.root) == "none"
+
+
+def test_a_function_in_a_guest_is_not_taken_from_it(kernel: Kernel, monkeypatch: Any) -> None:
+    kernel.bind("vfio-pci")
+    holder = hostchanges.inspect.Holder(41, "qemu-system-x86", "/dev/vfio/12")
+    monkeypatch.setattr(hostchanges.inspect, "read_holders", lambda *_: (holder,))
+    outcome = hostchanges.take_back(DRIVER, kernel.root)
+    assert outcome.fate is Fate.STILL_NEEDED
+    assert "qemu-system-x86 (process 41)" in outcome.words
+    assert kernel.log == []
+
+
+def test_a_driver_that_does_not_let_go_is_told_with_who_holds_it(kernel: Kernel, monkeypatch: Any) -> None:
+    kernel.refusal = TimeoutError()
+    holder = hostchanges.inspect.Holder(41, "aplay", "/dev/snd/pcmC0D0p")
+    monkeypatch.setattr(hostchanges.inspect, "read_holders", lambda *_: (holder,))
+    with pytest.raises(BlockedError, match=r"unbind igb from .*aplay \(process 41: /dev/snd/pcmC0D0p\)") as raised:
+        hostchanges.make(DRIVER, kernel.root)
+    assert "clienthv recover" in (raised.value.hint or "")
+
+
+def test_a_change_back_that_does_not_show_is_not_called_undone(kernel: Kernel, monkeypatch: Any) -> None:
+    hostchanges.make(DRIVER, kernel.root)
+    monkeypatch.setattr(kernel, "bind", lambda _: None)
+    outcome = hostchanges.take_back(DRIVER, kernel.root)
+    assert outcome.fate is Fate.STILL_NEEDED
+    assert "is none still" in outcome.words
+
+
+def test_huge_pages_are_made_and_given_back(kernel: Kernel) -> None:
+    hostchanges.make(PAGES, kernel.root)
+    assert hostchanges.value_of(PAGES.setting, kernel.root) == "132"
+    assert hostchanges.take_back(PAGES, kernel.root).fate is Fate.UNDONE
+    assert hostchanges.value_of(PAGES.setting, kernel.root) == "4"
+
+
+def test_fewer_huge_pages_than_wanted_are_a_refusal_and_all_are_given_back(kernel: Kernel) -> None:
+    kernel.free_pages = 100
+    with pytest.raises(RefusedError, match="huge pages of 2048 KiB"):
+        hostchanges.make(PAGES, kernel.root)
+    assert hostchanges.take_back(PAGES, kernel.root).fate is Fate.UNDONE
+    assert hostchanges.value_of(PAGES.setting, kernel.root) == "4"
+
+
+def test_a_module_is_unloaded_only_when_no_function_is_with_it(kernel: Kernel, monkeypatch: Any) -> None:
+    folder = Path(kernel.root, "sys/module/vfio_pci")
+
+    def load_module(name: str, *, loaded: bool) -> None:
+        assert name == "vfio_pci"
+        folder.mkdir(parents=True) if loaded else folder.rmdir()
+
+    monkeypatch.setattr(process, "load_module", load_module)
+    assert hostchanges.value_of(MODULE.setting, kernel.root) == "absent"
+    hostchanges.make(MODULE, kernel.root)
+    (kernel.pci / "drivers/vfio-pci" / ADDRESS).symlink_to(kernel.here)
+    outcome = hostchanges.take_back(MODULE, kernel.root)
+    assert (outcome.fate, ADDRESS in outcome.words) == (Fate.STILL_NEEDED, True)
+    (kernel.pci / "drivers/vfio-pci" / ADDRESS).unlink()
+    assert hostchanges.take_back(MODULE, kernel.root).fate is Fate.UNDONE
+    assert not folder.exists()

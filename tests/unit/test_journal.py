@@ -38,7 +38,7 @@ def where(tmp_path: Path) -> Where:
 
 
 def test_what_is_recorded_is_in_the_file_before_anything_else_happens(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(AUTOPROBE, A)
         held.record(change(), A)
         assert [e.change for e in journal.read(where)] == [AUTOPROBE, change()]
@@ -49,20 +49,22 @@ def test_what_is_recorded_is_in_the_file_before_anything_else_happens(where: Whe
 def test_each_record_is_written_through_to_the_disk(where: Where, monkeypatch: Any) -> None:
     synced: list[int] = []
     monkeypatch.setattr(journal.os, "fsync", synced.append)
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change(), A)
-    assert len(synced) == 2, "the file, and the folder that names it"
+        assert len(synced) == 2, "the file, and the folder that names it"
+        held.record(AUTOPROBE, A)
+    assert len(synced) == 3, "the file, which has its name"
 
 
 def test_a_crash_while_writing_leaves_the_journal_as_it_was(where: Where, monkeypatch: Any) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(AUTOPROBE, A)
 
     def crash(*_: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(journal.os, "fsync", crash)
-    with pytest.raises(KeyboardInterrupt), journal.held(where) as held:
+    with pytest.raises(KeyboardInterrupt), journal.held(where, "the test") as held:
         held.record(change(), A)
     assert [e.change for e in journal.read(where)] == [AUTOPROBE]
 
@@ -72,36 +74,36 @@ def test_a_change_that_cannot_be_written_down_is_an_error(where: Where, monkeypa
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(journal.os, "fsync", full)
-    with journal.held(where) as held, pytest.raises(HostError, match="No space left") as raised:
+    with journal.held(where, "the test") as held, pytest.raises(HostError, match="No space left") as raised:
         held.record(change(), A)
     assert raised.value.hint
     assert list(where.path.parent.glob(".*")) == []
 
 
 def test_a_second_vm_joins_and_the_first_value_is_kept(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change("0", "7"), A)
         held.record(change("7", "7"), B)
-        assert held.find(setting()) == journal.Entry(change=change("0", "7"), owners=(A, B), boot=BOOT)
+        assert held.find(setting()) == journal.Entry(change=change("0", "7"), owners=(A, B), boot=BOOT, by=B)
         assert held.of(B) == held.of(A) == held.entries
 
 
 def test_a_change_that_was_written_down_and_not_made_can_be_made_with_another_value(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change("0", "7"), A)
         held.record(change("0", "4"), A)
         assert [e.change for e in held.entries] == [change("0", "4")]
 
 
 def test_a_value_that_somebody_else_set_in_between_becomes_the_one_to_go_back_to(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change("0", "7"), A)
         held.record(change("3", "8"), A)
         assert [e.change for e in held.entries] == [change("3", "8")]
 
 
 def test_a_vm_joins_what_was_made_for_others_and_is_the_last_to_need_it(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(AUTOPROBE, A)
         held.record(change(), A)
         held.join([setting()], B)
@@ -113,33 +115,117 @@ def test_a_vm_joins_what_was_made_for_others_and_is_the_last_to_need_it(where: W
 
 
 def test_what_another_boot_changed_is_gone_with_it(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change(), A)
     assert journal.read(where._replace(boot=OTHER_BOOT)) == ()
-    with journal.held(where._replace(boot=OTHER_BOOT)) as held:
+    with journal.held(where._replace(boot=OTHER_BOOT), "the test") as held:
         held.record(AUTOPROBE, B)
     assert "create-vfs" not in where.path.read_text()
 
 
-def test_one_process_at_a_time_has_the_journal(where: Where, monkeypatch: Any) -> None:
-    monkeypatch.setattr(journal, "_LOCK_WAIT", 0.2)
+def test_one_process_at_a_time_has_the_journal_and_who_waits_is_told_for_whom(where: Where, monkeypatch: Any) -> None:
+    monkeypatch.setattr(journal, "LOCK_WAIT", 0.2)
     told: list[str] = []
-    with journal.held(where):
-        with pytest.raises(HostError, match="another process") as raised, journal.held(where, told.append):
+    with journal.held(where, "clienthv up desk"):
+        with (
+            pytest.raises(HostError, match=r"clienthv up desk \(process [0-9]+\) has held") as raised,
+            journal.held(where, "clienthv down desk", told.append),
+        ):
             pass
         assert raised.value.hint
-    assert len(told) == 1
-    with journal.held(where), Path(f"{where.path}.lock").open("rb") as lock, pytest.raises(BlockingIOError):
+    assert told == [f"waiting for clienthv up desk (process {os.getpid()}) to finish"]
+    with journal.held(where, "the test"), Path(f"{where.path}.lock").open("rb") as lock, pytest.raises(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+DOMAIN = Change(setting=Setting(what=What.DOMAIN, device="a"), before="", after="kept")
+IMAGE = Change(setting=Setting(what=What.IMAGE, device="/srv/a.qcow2"), before="absent", after="1 2 3 4")
+
+
+def test_what_a_vm_was_made_of_stays_once_it_has_started_and_the_rest_is_to_be_undone_when_it_stops(
+    where: Where,
+) -> None:
+    with journal.held(where, "the test") as held:
+        for one in (change(), IMAGE, DOMAIN):
+            held.record(one, A)
+        held.record(AUTOPROBE, B)
+        held.started(A)
+        assert [(e.change, e.by) for e in held.entries] == [(change(), None), (AUTOPROBE, B)]
+        assert held.entries == journal.read(where)
+
+
+def test_a_start_is_cut_short_when_nobody_is_at_it_any_more(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        held.record(change(), A)
+        assert journal.cut_short(where) == (), "it is under way"
+    assert journal.cut_short(where) == (A,)
+    with journal.held(where, "the test") as held:
+        held.started(A)
+    assert journal.cut_short(where) == ()
+
+
+def test_a_definition_and_an_image_outlive_a_restart_of_the_pc(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        for one in (change(), IMAGE, DOMAIN):
+            held.record(one, A)
+    after = where._replace(boot=OTHER_BOOT)
+    assert [e.change for e in journal.read(after)] == [IMAGE, DOMAIN]
+    assert journal.cut_short(after) == (A,)
+
+
+def test_half_a_line_was_never_done_and_the_next_one_is_whole(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        held.record(AUTOPROBE, A)
+        held.record(change(), A)
+    whole = where.path.read_bytes()
+    where.path.write_bytes(whole[:-20])
+    assert [e.change for e in journal.read(where)] == [AUTOPROBE]
+    with journal.held(where, "the test") as held:
+        held.record(change(), B)
+    assert [(e.change, e.owners) for e in journal.read(where)] == [(AUTOPROBE, (A,)), (change(), (B,))]
+    assert where.path.read_bytes().count(b"\n") == 2
+
+
+def test_every_way_to_cut_the_file_short_gives_a_state_that_there_was(where: Where) -> None:
+    states = [()]
+    with journal.held(where, "the test") as held:
+        held.record(DOMAIN, A)
+        states.append(held.entries)
+        held.record(change(), A)
+        states.append(held.entries)
+        held.started(A)
+        states.append(held.entries)
+        held.join([setting()], B)
+        states.append(held.entries)
+    whole = where.path.read_bytes()
+    for length in range(len(whole)):
+        where.path.write_bytes(whole[:length])
+        assert journal.read(where) in states
+
+
+def test_a_journal_that_has_grown_is_written_anew_with_what_stands(where: Where, monkeypatch: Any) -> None:
+    monkeypatch.setattr(journal, "_ROOMY", 2000)
+    with journal.held(where, "the test") as held:
+        held.record(AUTOPROBE, A)
+        for _ in range(50):
+            held.record(change(), B)
+            held.forget(setting())
+    assert where.path.stat().st_size < 3000
+    assert [e.change for e in journal.read(where)] == [AUTOPROBE]
+    with journal.held(where, "the test") as held:
+        held.forget(AUTOPROBE.setting)
+    assert where.path.read_bytes() == b""
 
 
 def test_no_journal_is_an_empty_one(where: Where) -> None:
     assert journal.read(where) == ()
 
 
-def document(**changed: Any) -> dict[str, Any]:
-    """A journal with one entry, of which something is different."""
+def line(**changed: Any) -> dict[str, Any]:
+    """A line of the journal, of which something is different."""
     entry: dict[str, Any] = {
+        "event": "changes",
+        "schema": 2,
         "change": {
             "setting": {"what": "create-vfs", "device": CARD, "interface": None, "index": None},
             "before": "0",
@@ -147,32 +233,39 @@ def document(**changed: Any) -> dict[str, Any]:
         },
         "owners": [{"vm": "a", "uri": "qemu:///system"}],
         "boot": BOOT,
+        "by": {"vm": "a", "uri": "qemu:///system"},
     }
     inner = entry["change"]["setting"]
     for key, value in changed.items():
         where = inner if key in inner else entry["change"] if key in entry["change"] else entry
         where[key] = value
-    return {"schema": 1, "kind": "host-changes", "entries": [entry]}
+    return entry
 
 
 def test_the_form_of_the_file_is_the_one_that_is_written(where: Where) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change(), A)
-    assert json.loads(where.path.read_text()) == document()
+        held.record(AUTOPROBE, A)
+        held.forget(AUTOPROBE.setting)
+        held.started(A)
+    first, _, undone, started = map(json.loads, where.path.read_text().splitlines())
+    assert first == line()
+    assert (undone["event"], undone["setting"]["what"]) == ("undone", "vf-autoprobe")
+    assert started == {"event": "started", "schema": 2, "owner": {"vm": "a", "uri": "qemu:///system"}}
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
         "{",
+        "",
         "[]",
         "\x00\xff",
         "[" * 100_000,
-        '{"schema": 2, "kind": "host-changes", "entries": []}',
-        '{"schema": 1, "kind": "plan", "entries": []}',
+        '{"event": "started", "schema": 3, "owner": {"vm": "a", "uri": "qemu:///system"}}',
+        '{"event": "forgotten", "schema": 2}',
         *(
-            json.dumps(document(**changed))
+            json.dumps(line(**changed))
             for changed in (
                 {"device": "../../../etc"},
                 {"device": "0000:01:00.0/../0000:02:00.0"},
@@ -188,6 +281,13 @@ def test_the_form_of_the_file_is_the_one_that_is_written(where: Where) -> None:
                 {"what": "vf-trust", "interface": "enp1s0", "index": -1, "before": "off", "after": "on"},
                 {"what": "vf-trust", "interface": "enp1s0", "before": "off", "after": "on"},
                 {"path": "/etc/shadow"},
+                {"what": "load-module", "device": "evil", "before": "absent", "after": "loaded"},
+                {"what": "hugepages", "device": "4096", "before": "0", "after": "1"},
+                {"what": "driver", "before": "../x", "after": "none"},
+                {"what": "driver-override", "before": "none", "after": "vfio-pci\n"},
+                {"what": "image", "device": "etc/passwd", "before": "absent", "after": "1 2 3 4"},
+                {"what": "image", "device": "/etc/passwd", "before": "absent", "after": "new"},
+                {"what": "domain", "device": "a/b", "before": "", "after": "kept"},
                 {"owners": "a"},
             )
         ),
@@ -197,12 +297,13 @@ def test_a_journal_that_clienthv_did_not_write_is_refused_with_its_name_and_the_
     text: str, where: Where
 ) -> None:
     where.path.parent.mkdir()
+    text = f"{text}\n"
     where.path.write_text(text)
     with pytest.raises(DocumentError) as raised:
         journal.read(where)
     assert str(where.path) in raised.value.message
     assert str(where.path) in (raised.value.hint or "")
-    with pytest.raises(DocumentError), journal.held(where):
+    with pytest.raises(DocumentError), journal.held(where, "the test"):
         pass
     assert where.path.read_text() == text, "it is left as it is"
 
@@ -210,7 +311,7 @@ def test_a_journal_that_clienthv_did_not_write_is_refused_with_its_name_and_the_
 def test_a_journal_that_is_no_plain_file_is_refused(where: Where, tmp_path: Path) -> None:
     where.path.parent.mkdir()
     other = tmp_path / "other.json"
-    other.write_text(json.dumps(document()))
+    other.write_text(json.dumps(line()))
     where.path.symlink_to(other)
     with pytest.raises(DocumentError, match="cannot read"):
         journal.read(where)
@@ -233,7 +334,7 @@ def test_a_journal_that_is_too_large_is_refused_without_reading_it(where: Where)
 
 
 def test_a_journal_of_another_user_is_refused(where: Where, monkeypatch: Any) -> None:
-    with journal.held(where) as held:
+    with journal.held(where, "the test") as held:
         held.record(change(), A)
     monkeypatch.setattr(journal.os, "geteuid", lambda: where.path.stat().st_uid + 1)
     if where.path.stat().st_uid:
@@ -244,6 +345,6 @@ def test_a_journal_of_another_user_is_refused(where: Where, monkeypatch: Any) ->
 
 
 def test_a_change_that_is_none_of_clienthvs_is_not_written_down(where: Where) -> None:
-    with journal.held(where) as held, pytest.raises(ValueError, match="70000"):
+    with journal.held(where, "the test") as held, pytest.raises(ValueError, match="70000"):
         held.record(msgspec.structs.replace(change(), after="70000"), A)
     assert journal.read(where) == ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from clienthv.errors import HostError, PlanError, ProfileError
 from clienthv.hostchanges import Fate, RefusedError
 from clienthv.inspect import anonymise, read
 from clienthv.joint import Wish
-from clienthv.lifecycle import keeping, preparing, returning
+from clienthv.lifecycle import keeping, returning
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
 from clienthv.model import host as host_model
@@ -401,56 +401,58 @@ def site(shared: SharedGpu, name: str = "guest") -> Site:
     return Site(Libvirt(), name, shared.root)  # type: ignore[arg-type]
 
 
-def started(shared: SharedGpu, name: str = "guest", fail: BaseException | None = None) -> Plan:
-    """What ``up`` does around the definition and the start."""
-    wish, here = keeping.with_mdev(Asked(profile()), name), site(shared, name)
-    plan = planner.plan(preparing._look(here, wish, {}).host, wish.profile, kept=wish.kept)
-    with preparing.journal_for(plan, here, lambda _: None) as held, ExitStack() as undo:
-        if held is None:
-            return plan
-        ready = preparing.make_ready(here, wish, held, undo, lambda _: None)
-        if fail is not None:
-            raise fail
-        undo.pop_all()
-    return ready.plan
+@pytest.fixture
+def started(shared: SharedGpu, prepared: Callable[..., Any]) -> Callable[..., Plan]:
+    """Starts a VM, or fails to; its plan."""
+
+    def start(name: str = "guest", fail: BaseException | None = None) -> Plan:
+        def begin(_: Any) -> None:
+            if fail is not None:
+                raise fail
+
+        wish = keeping.with_mdev(Asked(profile()), name)
+        plan: Plan = prepared(site(shared, name), wish, lambda _: None, begin).plan
+        return plan
+
+    return start
 
 
-def test_up_makes_the_device_and_down_removes_it(shared: SharedGpu) -> None:
-    plan = started(shared)
+def test_up_makes_the_device_and_down_removes_it(shared: SharedGpu, started: Any) -> None:
+    plan = started()
     assert [c.action for c in plan.host_changes] == ["create-mdev"]
     assert shared.there() == [UUID]
     (entry,) = journal.read(returning.where(shared.root))
     assert (entry.change, entry.owners[0].vm) == (change(), "guest")
-    (sentence,) = returning.after_stop(site(shared), lambda _: None)
+    (sentence,) = returning.settle(site(shared), lambda _: None)
     assert UUID in sentence
     assert shared.there() == []
     assert journal.read(returning.where(shared.root)) == ()
 
 
-def test_a_start_that_fails_leaves_no_device(shared: SharedGpu) -> None:
+def test_a_start_that_fails_leaves_no_device(shared: SharedGpu, started: Any) -> None:
     with pytest.raises(HostError, match="no"):
-        started(shared, fail=HostError("no"))
+        started(fail=HostError("no"))
     assert shared.there() == []
 
 
-def test_a_device_that_a_stopped_vm_left_is_taken_again_and_still_removed(shared: SharedGpu) -> None:
-    started(shared)
-    plan = started(shared)
+def test_a_device_that_a_stopped_vm_left_is_taken_again_and_still_removed(shared: SharedGpu, started: Any) -> None:
+    started()
+    plan = started()
     assert plan.of(Kind.GPU).model == LARGE.id
     assert shared.there() == [UUID]
-    returning.after_stop(site(shared), lambda _: None)
+    returning.settle(site(shared), lambda _: None)
     assert shared.there() == []
 
 
-def test_a_second_vm_gets_the_next_type(shared: SharedGpu) -> None:
-    started(shared)
-    assert started(shared, "other").of(Kind.GPU).model == SMALL.id
+def test_a_second_vm_gets_the_next_type(shared: SharedGpu, started: Any) -> None:
+    started()
+    assert started("other").of(Kind.GPU).model == SMALL.id
     assert shared.there() == sorted([UUID, uuid_of("other")])
 
 
-def test_a_card_that_refuses_leaves_the_next_strategy_and_no_trace(shared: SharedGpu) -> None:
+def test_a_card_that_refuses_leaves_the_next_strategy_and_no_trace(shared: SharedGpu, started: Any) -> None:
     shared.refusal = OSError(5, "Input/output error")
-    decision = started(shared).of(Kind.GPU)
+    decision = started().of(Kind.GPU)
     assert decision.strategy is Strategy.EMULATED
     assert Reason.MDEV_USED_UP in {r.reason for r in decision.rejected}
     assert "Input/output error" in decision.rejected[0].detail

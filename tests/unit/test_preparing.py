@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +13,7 @@ from clienthv import hostchanges, journal, places, planner
 from clienthv.errors import DocumentError, GuestError, HostError, PlanError
 from clienthv.hypervisor import DomainState
 from clienthv.hypervisor.domain import host_functions
-from clienthv.lifecycle import live, looking, preparing, remembered, returning, stopping
+from clienthv.lifecycle import live, looking, remembered, returning, stopping
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.preparing import Ready
 from clienthv.lifecycle.returning import Site
@@ -84,8 +82,9 @@ class FakeConnection:
 class Pc:
     """A PC with a card, a libvirt, and the VMs that are started on it."""
 
-    def __init__(self, card: Any) -> None:
+    def __init__(self, card: Any, prepared: Callable[..., Any]) -> None:
         self.card = card
+        self.prepared = prepared
         self.connection = FakeConnection()
         self.said: list[str] = []
 
@@ -93,19 +92,17 @@ class Pc:
         return Site(self.connection, name, self.card.root)  # type: ignore[arg-type]
 
     def start(self, name: str, profile: Profile, fail: BaseException | None = None) -> Ready:
-        """What ``up`` does around the definition and the start."""
-        site = self.site(name)
-        plan = planner.plan(live.read_host(site.connection, site.root), profile)
-        with preparing.journal_for(plan, site, self.said.append) as held, ExitStack() as undo:
-            assert held is not None, "there is nothing to prepare"
-            ready = preparing.make_ready(site, Asked(profile), held, undo, self.said.append)
+        """Start a VM, or fail to."""
+
+        def begin(ready: Ready) -> None:
             if fail is not None:
                 raise fail
             functions = ready.plan.of(Kind.NIC).functions
             for address in functions:
                 self.card.bind(address, "vfio-pci")
             self.connection.run(name, *functions)
-            undo.pop_all()
+
+        ready: Ready = self.prepared(self.site(name), Asked(profile), self.said.append, begin)
         return ready
 
     def end(self, name: str) -> None:
@@ -116,7 +113,7 @@ class Pc:
             self.card.bind(address, "")
 
     def take_back(self, name: str) -> list[str]:
-        return returning.after_stop(self.site(name), self.said.append)
+        return returning.settle(self.site(name), self.said.append)
 
     def entries(self) -> list[tuple[str, list[str]]]:
         found = journal.read(returning.where(self.card.root))
@@ -124,7 +121,7 @@ class Pc:
 
 
 @pytest.fixture
-def pc(card: Any, monkeypatch: pytest.MonkeyPatch) -> Pc:
+def pc(card: Any, prepared: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> Pc:
     def read(root: str) -> Host:
         found = real(root)
         return msgspec.structs.replace(
@@ -136,7 +133,7 @@ def pc(card: Any, monkeypatch: pytest.MonkeyPatch) -> Pc:
 
     real = live.inspect.read
     monkeypatch.setattr(live.inspect, "read", read)
-    return Pc(card)
+    return Pc(card, prepared)
 
 
 def wish(*ladder: str, **nic: Any) -> Profile:
@@ -243,9 +240,8 @@ class Crash(BaseException):
 def test_after_a_crash_in_the_middle_down_sets_back_what_was_made(
     pc: Pc, what: str, after: bool, monkeypatch: Any
 ) -> None:
-    make, take_back = hostchanges.make, preparing._take_back
+    make = hostchanges.make
     monkeypatch.setattr(hostchanges, "make", breaking(what, after, Crash))
-    monkeypatch.setattr(preparing, "_take_back", lambda *_: None)
     with pytest.raises(Crash):
         pc.start("a", wish(trust=True))
     assert pc.entries()[-1] == (what, ["a"])
@@ -254,14 +250,12 @@ def test_after_a_crash_in_the_middle_down_sets_back_what_was_made(
     assert pc.card.state == UNTOUCHED
     assert pc.entries() == []
     monkeypatch.setattr(hostchanges, "make", make)
-    monkeypatch.setattr(preparing, "_take_back", take_back)
     assert nic(pc.start("a", wish()))[0] is Strategy.VF
 
 
 def test_a_start_after_a_crash_goes_on_from_what_is_there_and_down_sets_all_of_it_back(
     pc: Pc, monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(preparing, "_take_back", lambda *_: None)
     with pytest.raises(Crash):
         pc.start("a", wish(), fail=Crash())
     assert pc.card.state == PREPARED
@@ -319,7 +313,7 @@ def test_a_vm_that_stopped_by_itself_does_not_hold_what_the_last_one_gives_back(
 
 def test_a_vm_of_another_connection_counts_as_running(pc: Pc) -> None:
     pc.start("a", wish())
-    with journal.held(returning.where(pc.card.root)) as held:
+    with journal.held(returning.where(pc.card.root), "the test") as held:
         held.join([e.change.setting for e in held.entries], journal.Owner("a", "qemu:///embed?root=/x"))
     pc.end("a")
     pc.take_back("a")
@@ -349,7 +343,7 @@ def test_a_function_that_somebody_elses_vm_has_keeps_the_card_as_it_is(pc: Pc) -
     said = pc.take_back("a")
     assert pc.card.state == PREPARED
     assert any(f"{SECOND} is in use by vfio-pci" in sentence for sentence in said)
-    assert any("clienthv down a" in sentence for sentence in said)
+    assert any("clienthv recover" in sentence for sentence in said)
     pc.card.bind(SECOND, "")
     pc.take_back("a")
     assert pc.card.state == UNTOUCHED
@@ -425,16 +419,8 @@ def test_what_cannot_be_set_back_after_a_failure_is_told_and_the_failure_stays_t
     monkeypatch.setattr(hostchanges, "take_back", stuck)
     with pytest.raises(GuestError, match="QEMU ended"):
         pc.start("a", wish(), fail=GuestError("QEMU ended"))
-    assert any("cannot write 0" in sentence and "clienthv down a" in sentence for sentence in pc.said)
+    assert any("cannot write 0" in sentence and "clienthv recover" in sentence for sentence in pc.said)
     assert len(pc.entries()) == 3
-
-
-def test_a_plan_without_virtual_functions_needs_no_journal(pc: Pc) -> None:
-    site = pc.site("a")
-    plan = planner.plan(live.read_host(site.connection, site.root), wish("emulated"))
-    with preparing.journal_for(plan, site, pc.said.append) as held:
-        assert held is None
-    assert not places.host_changes().parent.exists()
 
 
 # --- down, list and status
@@ -462,7 +448,6 @@ def test_down_on_a_stopped_vm_undoes_what_it_left_and_says_so(at_root: Pc) -> No
 
 
 def test_down_on_a_vm_that_never_came_to_be_undoes_what_it_left(at_root: Pc, monkeypatch: Any) -> None:
-    monkeypatch.setattr(preparing, "_take_back", lambda *_: None)
     with pytest.raises(Crash):
         at_root.start("a", wish(), fail=Crash())
     assert stopping.down(at_root.connection, "a", HOW, at_root.said.append)  # type: ignore[arg-type]
@@ -486,10 +471,11 @@ def test_a_stopped_vm_is_listed_with_what_it_left_and_a_running_one_without(at_r
 
 def test_a_damaged_journal_hides_no_vm_and_keeps_none_running(at_root: Pc) -> None:
     at_root.start("a", wish())
-    places.host_changes().write_text("{")
+    journal_file = returning.where(at_root.card.root).path
+    journal_file.write_text("{\n")
     (row,) = looking.rows(at_root.connection, at_root.said.append)  # type: ignore[arg-type]
     assert row.name == "a"
-    assert str(places.host_changes()) in at_root.said[-1]
+    assert str(journal_file) in at_root.said[-1]
     with pytest.raises(DocumentError, match=r"VM a was stopped .*; but the journal") as raised:
         stopping.down(at_root.connection, "a", HOW, at_root.said.append)  # type: ignore[arg-type]
     assert raised.value.hint
@@ -498,7 +484,7 @@ def test_a_damaged_journal_hides_no_vm_and_keeps_none_running(at_root: Pc) -> No
 
 def test_a_user_who_did_not_start_the_vm_is_told_who_undoes_its_changes(at_root: Pc, monkeypatch: Any) -> None:
     plan = at_root.start("a", wish()).plan
-    places.host_changes().unlink()
+    returning.where(at_root.card.root).path.unlink()
     known = remembered.Remembered(
         name="a", profile=(), options=Vm(name="a", plan=plan, profile=()).options, plan=plan, seen=Seen()
     )
@@ -532,5 +518,8 @@ def test_the_functions_in_a_domain_are_found_in_both_forms() -> None:
     assert host_functions(xml) == ("0000:0a:10.2", "0000:02:10.2")
 
 
-def test_the_journal_lies_in_the_state_folder() -> None:
-    assert places.host_changes() == Path(places.state_root() / "host-changes.json")
+def test_the_journal_lies_in_the_state_folder_and_is_one_for_each_host() -> None:
+    here, there = places.host_changes("a" * 32), places.host_changes("b" * 32)
+    assert here.parent == there.parent == places.state_root()
+    assert here != there
+    assert "a" * 32 not in here.name, "a machine id stays where it is (man 5 machine-id)"

@@ -1,13 +1,12 @@
-"""The only module that changes settings of the host: SR-IOV, mediated devices, link states, trust, NVMe resources.
+"""The only room that changes settings of the host: drivers, SR-IOV, mediated devices, link states, huge pages.
 
 Reading is the inspect room's. Every function takes the root below which sysfs lies, as reading does; link state and
-trust are set by ``ip``, which knows the running PC alone.
+trust are set by ``ip``, which knows the running PC alone, as modprobe does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
@@ -15,8 +14,14 @@ from typing import Final, NamedTuple
 
 from clienthv import inspect, process
 from clienthv.errors import HostError
-from clienthv.model.change import Change, Setting, What, check
+from clienthv.hostchanges import functions
+from clienthv.hostchanges.functions import is_vfio
+from clienthv.hostchanges.names import name_of
+from clienthv.hostchanges.writing import BlockedError, RefusedError, put
+from clienthv.model.change import HANDING_OVER, OF_THE_PC, Change, Setting, What, check
 from clienthv.model.mdev import NO_MDEV
+
+__all__ = ["BlockedError", "Fate", "Outcome", "RefusedError", "make", "name_of", "take_back", "value_of"]
 
 WITHIN = 20.0
 """Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
@@ -26,10 +31,6 @@ _USED: Final = frozenset({What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV, What.
 """What somebody may be using when it is to be taken back."""
 
 _FILES: Final = {What.VF_AUTOPROBE: "sriov_drivers_autoprobe", What.CREATE_VFS: "sriov_numvfs"}
-
-
-class RefusedError(HostError):
-    """The kernel or the card's driver refused a change that clienthv may make: another way may be open."""
 
 
 class Fate(Enum):
@@ -53,8 +54,8 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
 
     Raises HostError when ``ip`` is needed and missing.
     """
-    if setting.what is What.CREATE_MDEV:
-        return inspect.mdev_type_now(setting.device, setting.uuid, root)
+    if setting.what in OF_THE_PC | HANDING_OVER | {What.CREATE_MDEV}:
+        return _value_beside_sriov(setting, root)
     card = inspect.read_card(setting.device, root)
     if card is None or (setting.interface is not None and setting.interface not in card.interfaces):
         return None
@@ -72,6 +73,23 @@ def value_of(setting: Setting, root: str = "/") -> str | None:
             return None if trust is None else "on" if trust else "off"
         case What.NVME_FLEXIBLE | What.NVME_ONLINE:
             return _nvme(setting, card)
+        case _:
+            return None
+
+
+def _value_beside_sriov(setting: Setting, root: str) -> str | None:
+    match setting.what:
+        case What.LOAD_MODULE:
+            return "loaded" if inspect.module_is_loaded(setting.device, root) else "absent"
+        case What.HUGEPAGES:
+            pages = inspect.nr_hugepages(setting.device, root)
+            return None if pages is None else str(pages)
+        case What.DRIVER:
+            return inspect.driver_of(setting.device, root)
+        case What.DRIVER_OVERRIDE:
+            return inspect.driver_override_of(setting.device, root)
+        case _:
+            return inspect.mdev_type_now(setting.device, setting.uuid, root)
 
 
 @contextlib.contextmanager
@@ -95,9 +113,12 @@ def _nvme(setting: Setting, card: inspect.Card) -> str | None:
 
 def make(change: Change, root: str = "/") -> None:
     """Give a setting its new value and wait until it shows. Raises RefusedError, HostError."""
-    check(change)
-    _set(change.setting, change.after, root)
-    _wait(lambda: _shows(change, root))
+    setting = check(change).setting
+    if setting.what in HANDING_OVER:
+        functions.take(change, root)
+        return
+    _set(setting, change.after, root)
+    _wait(lambda: _shows(change, root) or setting.what is What.HUGEPAGES)  # the kernel has tried when it answers
     if not _shows(change, root):
         msg = f"{name_of(change.setting)} was set to {change.after}, which did not show within {WITHIN:.0f} seconds"
         raise RefusedError(msg, hint="dmesg shows what the card's driver says")
@@ -110,38 +131,50 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     """
     setting = check(change).setting
     what = name_of(setting)
+    if setting.what in HANDING_OVER:
+        functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
     if now is None:
         return Outcome(Fate.NOTHING_TO_UNDO, f"{what} is not there any more")
     if now == change.before:
         return Outcome(Fate.NOTHING_TO_UNDO, "")
-    if now != change.after:
+    if not _is_ours(change, now):
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
-    if setting.what in _USED and (users := _users(setting, root)):
+    if users := _in_the_way(change, root):
         return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
-    _set(setting, change.before, root)
+    if setting.what in HANDING_OVER:
+        functions.give_back(change, now, root)
+    else:
+        _set(setting, change.before, root)
     back = Change(setting=setting, before=change.after, after=change.before)
     _wait(lambda: _shows(back, root))
+    if not _shows(back, root):
+        still = value_of(setting, root)
+        return Outcome(Fate.STILL_NEEDED, f"{what} was set to {change.before} and is {still or 'not to be read'} still")
     return Outcome(Fate.UNDONE, f"{what} is {change.before} again")
 
 
-def name_of(setting: Setting) -> str:
-    """A setting for a person."""
+def _is_ours(change: Change, now: str) -> bool:
+    """Whether a setting is as clienthv left it, be it half done."""
+    match change.setting.what:
+        case What.DRIVER | What.DRIVER_OVERRIDE:
+            return functions.has_ours(change, now)
+        case What.HUGEPAGES:  # the kernel gives as many as it finds
+            return int(change.before) < int(now) <= int(change.after)
+        case _:
+            return now == change.after
+
+
+def _in_the_way(change: Change, root: str) -> str:
+    """Who uses what is to be taken back, in words; "" when nobody does."""
+    setting = change.setting
     match setting.what:
-        case What.CREATE_VFS:
-            return f"the number of virtual functions of {setting.device}"
-        case What.VF_AUTOPROBE:
-            return f"sriov_drivers_autoprobe of {setting.device}"
-        case What.LINK_UP:
-            return f"the link of {setting.interface} ({setting.device})"
-        case What.NVME_FLEXIBLE:
-            return f"the flexible resources (queues/interrupts) of the primary controller of {setting.device}"
-        case What.NVME_ONLINE:
-            return f"the secondary controller of virtual function {setting.index} of {setting.device}"
-        case What.VF_TRUST:
-            return f"the trust of virtual function {setting.index} of {setting.interface} ({setting.device})"
-        case What.CREATE_MDEV:
-            return f"the mediated device {setting.uuid} of {setting.device}"
+        case What.DRIVER | What.DRIVER_OVERRIDE:
+            return functions.users(change, root)
+        case What.LOAD_MODULE:
+            return ", ".join(f"{address} is with it" for address in inspect.functions_with("vfio-pci", root))
+        case _:
+            return _users(setting, root) if setting.what in _USED else ""
 
 
 def _set(setting: Setting, value: str, root: str) -> None:
@@ -157,6 +190,13 @@ def _set(setting: Setting, value: str, root: str) -> None:
                 _set_nvme(setting, value, root)
         case What.CREATE_MDEV:
             _set_mdev(setting, value, root)
+        case What.LOAD_MODULE:
+            process.load_module(setting.device, loaded=value == "loaded")
+        case What.HUGEPAGES:
+            path = inspect.HUGEPAGES.format(setting.device)
+            put(path, value, f"have {value} huge pages of {setting.device} KiB", root)
+        case What.DRIVER | What.DRIVER_OVERRIDE | What.IMAGE | What.DOMAIN:
+            raise AssertionError(setting.what)  # are changed elsewhere
 
 
 def _set_nvme(setting: Setting, value: str, root: str) -> None:
@@ -202,21 +242,8 @@ def _write(setting: Setting, value: str, root: str) -> None:
 
 
 def _put(device: str, file: str, value: str, root: str) -> None:
-    """Write a card's file in sysfs in one piece, as its parser wants it (Documentation/filesystems/sysfs.rst)."""
-    path = f"{root.rstrip('/')}/sys/bus/pci/devices/{device}/{file}"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC)
-        try:
-            os.write(handle, f"{value}\n".encode())
-        finally:
-            os.close(handle)
-    except PermissionError as e:
-        msg = f"cannot write {value} to {path}: {e.strerror}"
-        raise HostError(msg, hint="run clienthv as root, where sysfs is not mounted read-only") from e
-    except OSError as e:
-        msg = f"{device}: the kernel refused {value} for {file}: {e.strerror}"
-        firmware = "; the firmware setup may have a switch for SR-IOV" if file.startswith("sriov") else ""
-        raise RefusedError(msg, hint=f"dmesg says more{firmware}") from e
+    """Write a card's file. Raises RefusedError."""
+    put(f"/sys/bus/pci/devices/{device}/{file}", value, f"write {value} to {file} of {device}", root)
 
 
 def _shows(change: Change, root: str) -> bool:
@@ -250,15 +277,10 @@ def _users(setting: Setting, root: str) -> str:
             there = card.sriov.virtfns if card is not None else ()
             mine = there[setting.index or 0] if (setting.index or 0) < len(there) else None
             return {a: d for a, d in bound.items() if a == mine}
-        return bound if setting.what is What.CREATE_VFS else {a: d for a, d in bound.items() if _is_vfio(d)}
+        return bound if setting.what is What.CREATE_VFS else {a: d for a, d in bound.items() if is_vfio(d)}
 
-    _wait(lambda: not any(_is_vfio(driver) for driver in drivers().values()))
+    _wait(lambda: not any(is_vfio(driver) for driver in drivers().values()))
     return ", ".join(f"{address} is in use by {driver}" for address, driver in drivers().items())
-
-
-def _is_vfio(driver: str) -> bool:
-    """vfio-pci, or one of its kin for single cards, such as mlx5_vfio_pci (kernel, drivers/vfio/pci)."""
-    return "vfio" in driver
 
 
 def _wait(done: Callable[[], bool]) -> None:

@@ -1,0 +1,39 @@
+"""``recover``: what was cut short is finished or undone, on every connection that the journal names."""
+
+from __future__ import annotations
+
+from clienthv import journal
+from clienthv.errors import ClienthvError, HostError
+from clienthv.hypervisor import Choice, Connection
+from clienthv.lifecycle import live, returning
+from clienthv.lifecycle.returning import Site
+
+
+def recover(say: live.Say) -> list[str]:
+    """What was done, in sentences. Raises DocumentError, and HostError that names what stays and why."""
+    here = returning.where()
+    done: list[str] = []
+    stays: list[str] = []
+    for uri in dict.fromkeys(owner.uri for entry in journal.read(here) for owner in entry.owners):
+        try:
+            # The connection first, as every command has it: an embedded driver is one process's too.
+            with Connection(Choice(uri, "named in the journal"), waiting=say) as connection:
+                with journal.held(here, "clienthv recover", say) as held:
+                    for name in sorted({o.vm for e in held.entries for o in e.owners if o.uri == uri}):
+                        site = Site(connection, name)
+                        try:
+                            done += returning.finish_or_undo(site, held)
+                        except ClienthvError as e:
+                            stays.append(e.message)
+                stays += [w for changes in _left_by_those_that_ended(connection) for w in changes]
+        except ClienthvError as e:
+            stays.append(e.message)
+    if stays:
+        msg = "\n  ".join([*done, "not everything is as it was:", *dict.fromkeys(stays)])
+        raise HostError(msg, hint="end what is in the way, then clienthv recover again; a restart of the PC ends all")
+    return done
+
+
+def _left_by_those_that_ended(connection: Connection) -> list[tuple[str, ...]]:
+    running = {domain.name for domain in connection.domains() if domain.is_active()}
+    return [changes for name, changes in returning.left_behind(connection).items() if name not in running]

@@ -1,0 +1,60 @@
+"""Runs clienthv in the lab PC with something done to it, or to the PC, at one moment: no switch in the product for it.
+
+``python meddling.py kill N ARGUMENTS…`` ends clienthv with SIGKILL right after the Nth line of its journal is on the
+disk, ``killed-before N`` right before that line is written: when the change before it has been made.
+``python meddling.py at-define COMMAND ARGUMENTS…`` lets the shell run a command once all is prepared and planned, just
+before the VM is defined and started.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+
+from clienthv.journal import Journal
+from clienthv.lifecycle import making
+
+WHAT, VALUE = sys.argv[1:3]
+
+
+def die() -> None:
+    """End at once, with nothing unwound."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def kill_at(number: int, *, before: bool) -> None:
+    """Let this process die at a line of its journal."""
+    append, lines = Journal._append, iter(range(1, sys.maxsize))
+
+    def counted(self: Journal, line: object) -> None:
+        this = next(lines)
+        if this == number and before:
+            die()
+        append(self, line)
+        if this == number:
+            die()
+
+    Journal._append = counted
+
+
+def meddle_at_define(command: str) -> None:
+    """Let the shell run a command, once."""
+    define = making.define
+
+    def meddled(*arguments: object) -> object:
+        making.define = define
+        subprocess.run(command, shell=True, check=True)
+        return define(*arguments)
+
+    making.define = meddled
+
+
+if WHAT == "at-define":
+    meddle_at_define(VALUE)
+else:
+    kill_at(int(VALUE), before=WHAT == "killed-before")
+
+from clienthv.cli import main  # noqa: E402
+
+sys.argv = ["clienthv", *sys.argv[3:]]
+main()
