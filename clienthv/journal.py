@@ -70,10 +70,11 @@ _DECODER: Final = msgspec.json.Decoder(_Line)
 
 
 class Where(NamedTuple):
-    """The journal's file, and the kernel's name for the present boot."""
+    """The journal's file, the kernel's name for the present boot, and the lock, where it is not beside the file."""
 
     path: Path
     boot: str
+    lock: Path | None = None
 
 
 def read(where: Where) -> tuple[Entry, ...]:
@@ -298,7 +299,8 @@ def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None)
     """
     path = _lock_of(where)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        for folder in (path.parent, where.path.parent):
+            folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except OSError as e:
         msg = f"cannot open the lock {path} of the journal of host changes: {e.strerror}"
@@ -314,7 +316,7 @@ def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None)
 
 
 def _lock_of(where: Where) -> Path:
-    return where.path.with_name(f"{where.path.name}.lock")
+    return where.lock or where.path.with_name(f"{where.path.name}.lock")
 
 
 def cut_short(where: Where) -> tuple[Owner, ...]:

@@ -47,6 +47,11 @@ def host_changes(machine: str) -> Path:
     return state_root() / f"host-changes-{name}.jsonl"
 
 
+def host_lock() -> Path | None:
+    """The lock of all who may change this host, wherever each keeps its journal; None for who may not (FHS, /run)."""
+    return Path("/run/clienthv.lock") if is_root() and os.access("/run", os.W_OK) else None
+
+
 def images() -> Path:
     """Where new disk images go: they are data, not state (``XDG_DATA_HOME``); for root, as with the state."""
     if is_root() and state_root() == _SYSTEM_STATE:

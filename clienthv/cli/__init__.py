@@ -23,6 +23,8 @@ _COMMANDS = {
     "fleet": "fleet",
     "up": "vms",
     "down": "vms",
+    "attach": "vms",
+    "detach": "vms",
     "recover": "vms",
     "list": "vms",
     "status": "vms",

@@ -13,6 +13,7 @@ from clienthv.lifecycle.attempts import Request
 from clienthv.lifecycle.files import Wanted
 from clienthv.lifecycle.returning import Site
 from clienthv.model.plan import Kind
+from clienthv.model.roles import RoleName
 
 
 def _open(connect: str | None) -> Connection:
@@ -89,6 +90,42 @@ def down_command(connect: str | None, name: str, force: bool, undefine: bool, ti
     """Ask a VM to shut down, wait, undo what it needed of the host, and say what happened."""
     with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
         done = stopping.down(connection, name, stopping.How(force, undefine, timeout), note)
+    show(done)
+
+
+@click.command("attach", epilog="Example: clienthv attach desk 046d:c52b@1-2")
+@click.argument("name")
+@click.argument("device", metavar="KIND|ADDRESS|USB")
+@click.option("--allow", multiple=True, type=click.Choice([role.value for role in RoleName]), metavar="ROLE",
+              help="Let the host lose what it uses a named device for.")  # fmt: skip
+@click.pass_obj
+def attach_command(connect: str | None, name: str, device: str, allow: tuple[str, ...]) -> None:
+    """Give a running VM a device of this PC until it stops: one of a KIND, a PCI function, or a USB device.
+
+    The rules are those of plan: what the host needs stays. What it changes on the host is undone by detach or down.
+    """
+    from clienthv.lifecycle import plugging
+
+    what = plugging.Plugged.parse(device)
+    with _open(connect) as connection, progress(f"attaching {device}"):
+        got = plugging.attach(connection, name, what, tuple(map(RoleName, allow)), note)
+    along = [f for f in got.functions if f != got.device]
+    show([f"VM {name} has {got.device} ({got.backing})" + (f" with {', '.join(along)}" if along else "")])
+
+
+@click.command("detach", epilog="Example: clienthv detach desk gpu")
+@click.argument("name")
+@click.argument("device", metavar="KIND|ADDRESS|USB")
+@click.option("--timeout", type=click.IntRange(1, 86400), default=30, show_default=True,
+              help="Seconds that the guest gets to let go of it.")  # fmt: skip
+@click.pass_obj
+def detach_command(connect: str | None, name: str, device: str, timeout: int) -> None:
+    """Take a device of this PC from a running VM, and give it back to the host."""
+    from clienthv.lifecycle import plugging
+
+    what = plugging.Plugged.parse(device)
+    with _open(connect) as connection, progress(f"waiting for {name} to let go of {device}"):
+        done = plugging.detach(connection, name, what, timeout, note)
     show(done)
 
 

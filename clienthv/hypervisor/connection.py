@@ -123,6 +123,23 @@ class Connection:
             self._handle = None
         self._release()
 
+    def revive(self) -> bool:
+        """Connect again where the daemon went away; whether that was so. Raises HostError.
+
+        systemd starts the daemon again when it is asked (libvirt, "Daemon management"), and it finds its guests.
+        """
+        if self._handle is None or self.choice.embedded_root is not None:
+            return False
+        with contextlib.suppress(libvirt().libvirtError):
+            if self._handle.isAlive():
+                self._handle.getLibVersion()
+                return False
+        with contextlib.suppress(libvirt().libvirtError):
+            self._handle.close()
+        with translated(f"connect to {self.uri} again"):
+            self._handle = libvirt().open(self.uri)
+        return True
+
     def _refuse_other_pc(self) -> None:
         """A plan is made from the hardware of the PC that clienthv runs on, and is worth nothing on another."""
         with contextlib.suppress(ValueError):

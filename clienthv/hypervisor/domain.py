@@ -111,12 +111,22 @@ class Domain:
             made, memory_mib=memory >> 10, resident_mib=resident >> 10 if resident is not None else None
         )
 
-    def note(self, namespace: str, element: str) -> None:
-        """Write an element of our own into the definition's metadata."""
+    def note(self, namespace: str, element: str, *, running: bool = False) -> None:
+        """Write an element of our own into the metadata: the definition's, or the running guest's alone."""
         virt = libvirt()
-        kind, config = virt.VIR_DOMAIN_METADATA_ELEMENT, virt.VIR_DOMAIN_AFFECT_CONFIG
+        where = virt.VIR_DOMAIN_AFFECT_LIVE if running else virt.VIR_DOMAIN_AFFECT_CONFIG
         with translated(f"write into the definition of VM {self.name}"):
-            self.handle.setMetadata(kind, element, "clienthv", namespace, config)
+            self.handle.setMetadata(virt.VIR_DOMAIN_METADATA_ELEMENT, element, "clienthv", namespace, where)
+
+    def attach(self, element: str) -> None:
+        """Plug a device into the running guest alone."""
+        with translated(f"attach a device to VM {self.name}"):
+            self.handle.attachDeviceFlags(element, libvirt().VIR_DOMAIN_AFFECT_LIVE)
+
+    def detach(self, element: str) -> None:
+        """Ask the running guest to let go of a device; it is gone from the domain once it has."""
+        with translated(f"detach a device from VM {self.name}"):
+            self.handle.detachDeviceFlags(element, libvirt().VIR_DOMAIN_AFFECT_LIVE)
 
     def start(self) -> None:
         """Start it."""

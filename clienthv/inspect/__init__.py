@@ -14,6 +14,7 @@ from clienthv.inspect.settings import (
     functions_with,
     module_is_loaded,
     nr_hugepages,
+    physfn_of,
     read_machine_id,
 )
 from clienthv.inspect.sriov import Card, link_is_up, read_boot_id, read_card
@@ -32,6 +33,7 @@ __all__ = [
     "mdev_users",
     "module_is_loaded",
     "nr_hugepages",
+    "physfn_of",
     "read",
     "read_boot_id",
     "read_card",

@@ -47,6 +47,11 @@ def read_machine_id(root: str = "/") -> str:
     return Tree(root).attribute("/etc/machine-id") or ""
 
 
+def physfn_of(address: str, root: str = "/") -> str | None:
+    """The physical function of a virtual one (Documentation/ABI/testing/sysfs-bus-pci, physfn); None for others."""
+    return Tree(root).target(f"{folder('pci')}/{address}/physfn")
+
+
 def functions_with(driver: str, root: str = "/") -> tuple[str, ...]:
     """The PCI functions that a driver has."""
     return tuple(name for name in Tree(root).names(f"/sys/bus/pci/drivers/{driver}") or () if is_address(name))

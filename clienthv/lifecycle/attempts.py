@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, NamedTuple
 
 import msgspec
@@ -70,18 +72,39 @@ def start(site: Site, wanted: Wanted, request: Request, held: Journal, say: live
             return attempt.carry_out(wish, last)
         except BaseException as e:
             attempt.take_back()
-            if not isinstance(e, ClienthvError) or request.strict or not left or attempt.ready is None:
+            if request.strict or not left:
                 raise
-            plan, now = attempt.ready.plan, attempt.ready.host
-            blamed = blaming.blame(e.fault, f"{e.message}\n{e.detail or ''}", e.hint, plan, now)
-            if not blamed:
-                raise
-            say(f"{e.message}; planning again without that")
-            wish = wish._replace(
-                failed=(*wish.failed, *blamed.failed), refused={**wish.refused, **dict(blamed.refused)}
-            )
-            last = plan
+            wish = without(wish, e, attempt.ready, say)
+            last = attempt.ready.plan if attempt.ready is not None else last
     raise AssertionError  # the last round returns or raises
+
+
+def without(wish: Asked, failure: BaseException, ready: Ready | None, say: live.Say) -> Asked:
+    """What to ask for after a failure: the same without what it is laid to. Raises it again where nothing would help.
+
+    A daemon that went away is asked again, once.
+    """
+    if not isinstance(failure, ClienthvError) or ready is None:
+        raise failure
+    if failure.fault == Fault.CONNECTION and not wish.again:
+        say(f"{failure.message}; starting again")
+        return wish._replace(again=True)
+    text = f"{failure.message}\n{failure.detail or ''}"
+    blamed = blaming.blame(failure.fault, text, failure.hint, ready.plan, ready.host)
+    if not blamed:
+        raise failure
+    say(f"{failure.message}; planning again without that")
+    return wish._replace(failed=(*wish.failed, *blamed.failed), refused={**wish.refused, **dict(blamed.refused)})
+
+
+@contextmanager
+def undoing(say: live.Say) -> Iterator[None]:
+    """Undo after a failure, whose own words go first. A second interrupt waits until that is done."""
+    with undisturbed():
+        try:
+            yield
+        except ClienthvError as e:
+            say(f"not everything could be set back: {e.message}; clienthv recover tries again")
 
 
 class _Attempt:
@@ -131,16 +154,14 @@ class _Attempt:
         watching.see_it_run(connection, domain)
 
     def take_back(self) -> None:
-        """Undo what was made. A second interrupt waits until that is done; the first error's words go first."""
-        with undisturbed():
-            try:
-                domain = self.site.connection.find(self.site.name)
-                if self._ours and domain is not None:
-                    domain.destroy()
-                for sentence in returning.take_back(self.site, self.held):
-                    self.say(sentence)
-            except ClienthvError as e:
-                self.say(f"not everything could be set back: {e.message}; clienthv recover tries again")
+        """Undo what was made."""
+        with undoing(self.say):
+            self.site.connection.revive()
+            domain = self.site.connection.find(self.site.name)
+            if self._ours and domain is not None:
+                domain.destroy()
+            for sentence in returning.take_back(self.site, self.held):
+                self.say(sentence)
 
 
 def _refuse_useless_disk(request: Request, plan: Plan, name: str) -> None:

@@ -32,7 +32,9 @@ KEPT_KINDS: Final = (Kind.GPU, Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB, Kind.I
 class Asked(NamedTuple):
     """What to plan for: the profile with its devices found again, what the VM keeps, what its guest is.
 
-    ``refused`` and ``failed`` are what the planner is told of a start that has just failed.
+    ``refused`` and ``failed`` are what the planner is told of a start that has just failed; ``beside`` is whether a
+    device is added to what the VM has, which then is no more free than what others have;
+    ``again`` whether the same was asked for already.
     """
 
     profile: Profile
@@ -40,6 +42,8 @@ class Asked(NamedTuple):
     guest: GuestOs | None = None
     refused: Mapping[str, str] = MappingProxyType({})
     failed: tuple[Failed, ...] = ()
+    beside: bool = False
+    again: bool = False
 
 
 def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Collection[Kind]) -> Asked:

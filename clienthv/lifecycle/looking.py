@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 from clienthv.errors import ClienthvError, GuestError
 from clienthv.hypervisor import Connection, Domain, DomainState
 from clienthv.lifecycle import live, pictures, remembered, returning
-from clienthv.model.plan import Plan
+from clienthv.model.plan import Decision, Plan
 
 _AT_REST: Final = 3.0  # seconds without a change
 _IDLE: Final = 0.25  # of one processor
@@ -18,7 +18,8 @@ _IDLE: Final = 0.25  # of one processor
 class Row(NamedTuple):
     """One VM: its state and why, and its plan when clienthv made it.
 
-    A VM without a state is not there. ``left_behind`` are changes on the host that a VM which does not run has left.
+    A VM without a state is not there. ``left_behind`` are changes on the host that a VM which does not run has left,
+    ``attached`` what a running one got since it started.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Row(NamedTuple):
     plan: Plan | None
     problem: str | None
     left_behind: tuple[str, ...] = ()
+    attached: tuple[Decision, ...] = ()
 
 
 def rows(connection: Connection, say: live.Say) -> Iterator[Row]:
@@ -60,11 +62,12 @@ def _left_behind(connection: Connection, say: live.Say) -> dict[str, tuple[str, 
 def _row(domain: Domain, holds: tuple[str, ...]) -> Row:
     state, why = domain.state()
     left = () if domain.is_active() else holds
+    xml = domain.xml()
     try:
-        known = remembered.read(domain.xml(), domain.name)
+        known = remembered.read(xml, domain.name)
     except ClienthvError as e:
         return Row(domain.name, state, why, None, e.message, left)
-    return Row(domain.name, state, why, known.plan if known else None, None, left)
+    return Row(domain.name, state, why, known.plan if known else None, None, left, remembered.attached(xml))
 
 
 def must_run(domain: Domain) -> None:

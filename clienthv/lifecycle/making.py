@@ -12,7 +12,7 @@ from clienthv.errors import DiskError
 from clienthv.hostchanges import Fate, Outcome, name_of
 from clienthv.hypervisor import Connection, Domain
 from clienthv.journal import Journal, Owner
-from clienthv.lifecycle import remembered
+from clienthv.lifecycle import remembered, slots
 from clienthv.model.change import NEW_IMAGE, Change, Setting, What
 
 _OWN: Final = "own"
@@ -29,6 +29,8 @@ def define(connection: Connection, owner: Owner, xml: str, before: str | None, h
     held.record(change, owner)
     domain = connection.define(xml, owner.vm)
     made = domain.xml(inactive=True)
+    if (roomy := slots.with_spare_ports(made)) is not None:
+        domain = connection.define(roomy, owner.vm)
     if before is None and not _exists(remembered.parse(made).findtext("os/nvram")):
         held.record(Change(setting=setting, before="", after=_OWN), owner)
     domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))

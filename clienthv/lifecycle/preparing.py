@@ -124,7 +124,7 @@ class _FailedError(RefusedError):
 
 
 def _look(site: Site, wish: Asked, refused: dict[str, str]) -> Ready:
-    host = live.read_host(site.connection, site.root, site.name)
+    host = live.read_host(site.connection, site.root, None if wish.beside else site.name)
     return Ready(host, planner.plan(host, wish.profile, refused, wish.kept, wish.guest, wish.failed))
 
 

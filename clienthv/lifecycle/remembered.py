@@ -11,13 +11,17 @@ from lxml import etree
 from clienthv.errors import DocumentError
 from clienthv.model import plan as plan_model
 from clienthv.model.identity import Identity
-from clienthv.model.plan import Kind, Plan
+from clienthv.model.plan import Decision, Kind, Plan
 from clienthv.model.profile import ProfileText
 from clienthv.model.vm import Options, Seen
 from clienthv.render import NAMESPACE
 
 INVENTORY = "urn:clienthv:inventory:1"
 """The XML namespace of the inventory: an element of its own, since libvirt replaces those whole."""
+
+
+ATTACHED = "urn:clienthv:attached:1"
+"""The XML namespace of what was attached to a running VM, which forgets it when it stops."""
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +106,15 @@ def inventory_element(text: str) -> str:
     element = etree.Element("inventory")
     element.text = text
     return str(etree.tostring(element, encoding="unicode"))
+
+
+def attached(xml: str) -> tuple[Decision, ...]:
+    """What was attached to a VM since it started, by its running XML; nothing where that cannot be read."""
+    text = parse(xml).findtext(f"metadata/{{{ATTACHED}}}attached")
+    try:
+        return msgspec.json.decode(text or "[]", type=tuple[Decision, ...])
+    except msgspec.DecodeError:
+        return ()
 
 
 def parse(xml: str) -> Any:

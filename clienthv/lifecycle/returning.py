@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from clienthv import hostchanges, inspect, journal, places
@@ -10,7 +11,7 @@ from clienthv.hostchanges import Fate, Outcome
 from clienthv.hypervisor import Connection
 from clienthv.journal import Entry, Journal, Owner, Where
 from clienthv.lifecycle import live, making
-from clienthv.model.change import OF_A_START, What
+from clienthv.model.change import HANDING_OVER, OF_A_START, What
 
 
 class Site(NamedTuple):
@@ -28,7 +29,8 @@ class Site(NamedTuple):
 
 def where(root: str = "/") -> Where:
     """The journal of this user, of this host and of this boot."""
-    return Where(places.host_changes(inspect.read_machine_id(root)), inspect.read_boot_id(root))
+    path = places.host_changes(inspect.read_machine_id(root))
+    return Where(path, inspect.read_boot_id(root), places.host_lock())
 
 
 def left_behind(connection: Connection, root: str = "/") -> dict[str, tuple[str, ...]]:
@@ -77,9 +79,11 @@ def settle(site: Site, say: live.Say) -> list[str]:
         return finish_or_undo(site, held)
 
 
-def take_back(site: Site, held: Journal) -> list[str]:
+def take_back(site: Site, held: Journal, *, begun: bool = False, devices: Collection[str] | None = None) -> list[str]:
     """Undo a VM's changes, the last one first, and say what was done. Raises HostError.
 
+    ``begun`` is to undo what was made for something that has not come to an end alone, ``devices`` what was changed on
+    these functions alone.
     What a running VM needs too stays, for that VM to be undone after. A change in the way of which something stands
     stays with this VM, and so does what was changed on the same card before it. What cannot be set back is told when
     all else has been tried.
@@ -90,6 +94,8 @@ def take_back(site: Site, held: Journal) -> list[str]:
     failures: list[ClienthvError] = []
     for entry in reversed(held.of(site.owner)):
         setting = entry.change.setting
+        if (begun and entry.by != site.owner) or (devices is not None and setting.device not in devices):
+            continue
         others = running_owners(site, entry)
         if others:
             said.append(f"{words(entry)} for VM {', '.join(o.vm for o in others)}, and stays")
@@ -120,7 +126,21 @@ def take_back(site: Site, held: Journal) -> list[str]:
     return said
 
 
+def give_back(site: Site, held: Journal, functions: Collection[str]) -> list[str]:
+    """Undo what was changed for functions that a running VM has no more, and on their card when it has none of it left.
+
+    What was done, in sentences. Raises HostError.
+    """
+    has = set(site.connection.domain(site.name).claims().functions)
+    cards = {card for f in functions if (card := inspect.physfn_of(f, site.root)) is not None}
+    kept = {card for f in has if (card := inspect.physfn_of(f, site.root)) is not None}
+    return take_back(site, held, devices={*functions, *(cards - kept)} - has)
+
+
 def _undo(site: Site, entry: Entry) -> Outcome:
+    setting = entry.change.setting
+    if setting.what in HANDING_OVER and (vms := _running_with(setting.device, site)):
+        return Outcome(Fate.STILL_NEEDED, f"{setting.device} stays as it is: VM {', '.join(vms)} has it")
     match entry.change.setting.what:
         case What.DOMAIN:
             return making.undefine(site.connection, entry.change)
@@ -128,6 +148,11 @@ def _undo(site: Site, entry: Entry) -> Outcome:
             return making.remove_disk(entry.change)
         case _:
             return hostchanges.take_back(entry.change, site.root)
+
+
+def _running_with(function: str, site: Site) -> list[str]:
+    """The VMs that run, or are being started, with a PCI function: they may not have opened it yet."""
+    return [d.name for d in site.connection.domains() if d.is_active() and function in d.claims().functions]
 
 
 def finish_or_undo(site: Site, held: Journal) -> list[str]:
@@ -141,6 +166,12 @@ def finish_or_undo(site: Site, held: Journal) -> list[str]:
     if not begun:
         return [] if active else take_back(site, held)
     if domain is not None and active:
+        starting = any(e.change.setting.what in OF_A_START for e in begun)
+        if not starting:  # an attach: what the guest has not got goes back
+            lost = {e.change.setting.device for e in begun} - set(domain.claims().functions)
+            said = take_back(site, held, begun=True, devices=lost)
+            held.started(site.owner)
+            return said
         if domain.has_run():
             held.started(site.owner)
             return [f"VM {site.name} runs: its start, which was cut short, counts as finished"]

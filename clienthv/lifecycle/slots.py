@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from lxml import etree
 
 from clienthv.lifecycle.remembered import parse
+
+SPARE: Final = 4
+"""Ports that stay free: for a graphics card with its sound, and two more devices."""
 
 
 def carry_over(old: str, new: str) -> str:
@@ -33,6 +36,24 @@ def carry_over(old: str, new: str) -> str:
             controller.remove(alias)
         devices.append(controller)
     return str(etree.tostring(after, encoding="unicode")) + "\n"
+
+
+def with_spare_ports(xml: str) -> str | None:
+    """A definition, as libvirt keeps it, with ``SPARE`` free ports for what is attached later; None where it has them.
+
+    On q35 a device is plugged into a root port of its own, and there are as many as there are devices, and one more
+    (libvirt, docs/pci-hotplug).
+    """
+    root = parse(xml)
+    devices = root.find("devices")
+    if _machine(root) != "q35" or devices is None:
+        return None
+    used = {int(address.get("bus", "0"), 0) for address in devices.iterfind("*/address[@type='pci']")}
+    ports = [int(c.get("index", "0")) for c in devices.iterfind("controller[@model='pcie-root-port']")]
+    missing = SPARE - sum(index not in used for index in ports)
+    for _ in range(missing):
+        etree.SubElement(devices, "controller", type="pci", model="pcie-root-port")
+    return str(etree.tostring(root, encoding="unicode")) + "\n" if missing > 0 else None
 
 
 def _machine(root: Any) -> str | None:

@@ -31,6 +31,7 @@ class Fault(StrEnum):
     KVM = "kvm"
     FIRMWARE = "firmware"
     HUGEPAGES = "hugepages"
+    CONNECTION = "connection"  # libvirt's daemon went away
     RUNS_ALREADY = "runs-already"
     OTHER = "other"
 
@@ -67,6 +68,13 @@ _CODES: Final = {55: Known(Fault.RUNS_ALREADY, r"already running|is already acti
 
 # In the order they are looked for: what names its cause before what may stand beside another cause.
 _KNOWN: Final = (
+    Known(
+        Fault.CONNECTION,
+        r"Cannot (?:recv|send|write) data|End of file while reading data|client socket is closed|connection (?:is|was) "
+        r"closed|Disconnected from",
+        HostError,
+        "libvirt's daemon went away; its log says why (journalctl -u libvirtd)",
+    ),
     Known(Fault.OTHER, r'Failed to get (?:shared )?"write" lock', DiskError, _DISK_HELD),
     Known(Fault.OTHER, r"No space left on device", DiskError, "make room on the disk"),
     Known(
@@ -161,6 +169,13 @@ _KNOWN: Final = (
         r"[Uu]nable to (?:create tap|add bridge)|Cannot get interface|error creating macvtap",
         HostError,
         _NET,
+    ),
+    Known(
+        Fault.OTHER,
+        r"No more available PCI slots",
+        GuestError,
+        "start the VM with the device instead: its machine has no free slot that fits (a conventional PCI device needs "
+        "a bridge)",
     ),
     Known(Fault.OTHER, r"Cannot access storage file", DiskError, _UNREACHABLE),
     Known(Fault.OTHER, r"Permission denied", HostError, _UNREACHABLE),

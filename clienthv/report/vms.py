@@ -8,15 +8,16 @@ from typing import Any
 
 import msgspec
 
-from clienthv.model.plan import Plan
+from clienthv.model.plan import Decision, Plan
 
 _FIRST = re.compile(r"(?<![0-9])0$")  # most kinds have one device, which needs no number
 
 
 def facts(
-    name: str, state: str | None, why: str, plan: Plan | None, problem: str | None, left_behind: Sequence[str] = ()
-) -> dict[str, Any]:
-    """What is said of one VM: its state, its profile, the strategy of each device, and what it left on the host."""
+    name: str, state: str | None, why: str, plan: Plan | None, problem: str | None, left_behind: Sequence[str] = (),
+    attached: Sequence[Decision] = (),
+) -> dict[str, Any]:  # fmt: skip
+    """What is said of one VM: its state, its profile, the strategy of each device, what it left on the host and got."""
     return {
         "name": name,
         "state": state or "not there",
@@ -25,6 +26,7 @@ def facts(
         "strategies": {d.name: d.strategy.value for d in plan.decisions} if plan is not None else None,
         "problem": problem,
         "left_behind": list(left_behind),
+        "attached": [{"kind": d.kind.value, "strategy": d.strategy.value, "device": d.device} for d in attached],
     }
 
 
@@ -47,6 +49,9 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         if row["strategies"]:
             devices = ", ".join(f"{_FIRST.sub('', name)} {strategy}" for name, strategy in row["strategies"].items())
             yield f"{'':<{width}}  {devices}"
+        if row["attached"]:
+            devices = ", ".join(f"{d['kind']} {d['strategy']} {d['device']}" for d in row["attached"])
+            yield f"{'':<{width}}  attached until it stops: {devices}"
         if row["left_behind"]:
             yield f"{'':<{width}}  still holds changes on the host; clienthv down {row['name']} takes them back:"
             yield from (f"{'':<{width}}    {sentence}" for sentence in row["left_behind"])

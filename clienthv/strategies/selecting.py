@@ -20,6 +20,11 @@ _TO_BE_NAMED: Final = frozenset({Kind.DISK, Kind.AUDIO, Kind.USB})
 """Kinds whose devices hold what somebody may miss: see ``pci.named_passthrough``."""
 
 
+def class_of(kind: Kind) -> str:
+    """How the PCI class of a kind's devices begins; "" for kinds without any."""
+    return _CLASSES.get(kind, "")
+
+
 def resolved(profile: Profile, host: Host) -> Profile:
     """The profile with an address for each device that a selector means. Raises PlanError.
 

@@ -3,16 +3,17 @@
 ``python meddling.py kill N ARGUMENTS…`` ends clienthv with SIGKILL right after the Nth line of its journal is on the
 disk, ``killed-before N`` right before that line is written: when the change before it has been made.
 ``python meddling.py at-define COMMAND ARGUMENTS…`` lets the shell run a command once all is prepared and planned, just
-before the VM is defined and started.
+before the VM is defined and started; ``at-hand-over`` just before functions are taken from their drivers.
 """
 
 import os
 import signal
 import subprocess
 import sys
+from types import ModuleType
 
 from clienthv.journal import Journal
-from clienthv.lifecycle import making
+from clienthv.lifecycle import making, preparing
 
 WHAT, VALUE = sys.argv[1:3]
 
@@ -37,20 +38,22 @@ def kill_at(number: int, *, before: bool) -> None:
     Journal._append = counted
 
 
-def meddle_at_define(command: str) -> None:
-    """Let the shell run a command, once."""
-    define = making.define
+def meddle(module: ModuleType, name: str, command: str) -> None:
+    """Let the shell run a command before a function, once."""
+    function = getattr(module, name)
 
     def meddled(*arguments: object) -> object:
-        making.define = define
-        subprocess.run(command, shell=True, check=True)
-        return define(*arguments)
+        setattr(module, name, function)
+        subprocess.run(["sh", "-c", command], check=True)
+        return function(*arguments)
 
-    making.define = meddled
+    setattr(module, name, meddled)
 
 
 if WHAT == "at-define":
-    meddle_at_define(VALUE)
+    meddle(making, "define", VALUE)
+elif WHAT == "at-hand-over":
+    meddle(preparing, "hand_over", VALUE)
 else:
     kill_at(int(VALUE), before=WHAT == "killed-before")
 

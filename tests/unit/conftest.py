@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 import pytest
 from hypothesis import HealthCheck, settings
 
-from clienthv import hostchanges, journal, process
+from clienthv import hostchanges, journal, places, process
 from clienthv.errors import HostError
 from clienthv.lifecycle import attempts, preparing, returning
 
@@ -46,6 +46,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes, and nothing of the user's own folders."""
     monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
     monkeypatch.setattr(process, "write_file", _write_here)
+    monkeypatch.setattr(places, "host_lock", lambda: None)
     for name in ("execv", "execve", "posix_spawn", "posix_spawnp", "fork", "system"):
         monkeypatch.setattr(os, name, _refuse)
     for variable, folder in (

@@ -396,6 +396,9 @@ class Libvirt:
     def find(self, name: str) -> None:
         return None
 
+    def revive(self) -> bool:
+        return False
+
 
 def site(shared: SharedGpu, name: str = "guest") -> Site:
     return Site(Libvirt(), name, shared.root)  # type: ignore[arg-type]

@@ -59,6 +59,9 @@ class FakeConnection:
         self.uri = uri
         self.vms: dict[str, FakeDomain] = {}
 
+    def revive(self) -> bool:
+        return False
+
     def run(self, name: str, *functions: str) -> FakeDomain:
         self.vms[name] = FakeDomain(name, functions)
         return self.vms[name]

@@ -1,0 +1,271 @@
+"""``attach`` and ``detach``: a device of the host for a VM that runs, by the same rules and with the same way back.
+
+It is the VM's until it stops: the next start is planned from the profile.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import msgspec
+from lxml import etree
+
+from clienthv import guests, journal, render
+from clienthv.errors import ClienthvError, GuestError, PlanError, UsageError
+from clienthv.hypervisor import Connection, Domain
+from clienthv.lifecycle import attempts, keeping, live, looking, preparing, remembered, returning
+from clienthv.lifecycle.keeping import Asked
+from clienthv.lifecycle.returning import Site
+from clienthv.model import profile as profile_model
+from clienthv.model import values
+from clienthv.model.host import Host
+from clienthv.model.plan import HOST_DEVICES, STRATEGIES, Decision, Kind, Rejected, Strategy
+from clienthv.model.profile import Device, Profile
+from clienthv.model.roles import RoleName
+from clienthv.model.tables import Devices, SizeOf
+from clienthv.model.usb import UsbName
+from clienthv.model.vm import Vm
+from clienthv.planner import NoRungError
+from clienthv.strategies import selecting
+
+KINDS: Final = tuple(k for k in STRATEGIES if set(HOST_DEVICES) & set(STRATEGIES[k]) and selecting.class_of(k))
+"""The kinds that can be attached: those with PCI functions of the host."""
+
+LET_GO_WITHIN: Final = 30
+"""Seconds that a guest gets to let go of a device."""
+
+
+class Plugged(NamedTuple):
+    """What is attached: in ``kind`` any device of it, or one by its ``address``, or a ``usb`` device."""
+
+    kind: Kind | None = None
+    address: str | None = None
+    usb: UsbName | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Plugged:
+        """Read ``gpu``, ``0000:01:00.0`` or ``046d:c52b@1-2``. Raises UsageError."""
+        if text in {kind.value for kind in KINDS}:
+            return cls(kind=Kind(text))
+        try:
+            return cls(address=str(values.PciAddress.parse(text)))
+        except ValueError:
+            pass
+        try:
+            return cls(usb=UsbName.parse(text))
+        except ValueError:
+            kinds = ", ".join(KINDS)
+            msg = f"{text!r} is neither a kind of device ({kinds}), nor a PCI address, nor a USB device"
+            raise UsageError(
+                msg, hint="clienthv devices lists what there is: gpu, 0000:01:00.0, 046d:c52b@1-2"
+            ) from None
+
+
+def attach(connection: Connection, name: str, what: Plugged, allow: tuple[RoleName, ...], say: live.Say) -> Decision:
+    """Give a running VM a device of the host; what it got. Raises every kind of ClienthvError, with nothing changed.
+
+    ``allow`` are the roles that the host gives up with a device that is named.
+    """
+    ours = _ours(connection, name)
+    site = Site(connection, name)
+    with journal.held(returning.where(), f"clienthv attach {name}", say) as held:
+        for sentence in returning.finish_or_undo(site, held):
+            say(sentence)
+        profile = _profile(what, ours, allow, live.read_host(connection))
+        wish = keeping.with_mdev(Asked(profile, guest=guests.read(profile.guest.os), beside=True), name)
+        for _ in range(attempts.MOST):
+            plug = _Plug(site, held, what)
+            try:
+                return plug.carry_out(wish, say)
+            except BaseException as e:
+                plug.take_back(say)
+                if not isinstance(e, ClienthvError):
+                    raise
+                wish = attempts.without(wish, e, plug.ready, say)
+        raise AssertionError
+
+
+class _Plug:
+    """One try to attach, and what must be known to take it back."""
+
+    def __init__(self, site: Site, held: journal.Journal, what: Plugged) -> None:
+        self.site, self.held, self.what = site, held, what
+        self.ready: preparing.Ready | None = None
+        self._attached: list[str] = []
+
+    def carry_out(self, wish: Asked, say: live.Say) -> Decision:
+        """Prepare the host and attach; what the VM got. Raises every kind of ClienthvError."""
+        domain = self.site.connection.domain(self.site.name)
+        looking.must_run(domain)
+        try:
+            self.ready = preparing.make_ready(self.site, wish, self.held, say)
+        except NoRungError as e:
+            raise _cannot(self.what, e.rejected) from e
+        plan = self.ready.plan
+        decision = _wanted(self.what, plan.decisions)
+        for warning in plan.warnings:
+            if warning.detail.startswith(f"{decision.name}:"):
+                say(f"warning: {warning.detail} [{warning.code}]")
+        preparing.hand_over(plan, self.site, self.held)
+        xml = render.render(Vm(name=self.site.name, plan=plan, profile=()), self.ready.host)
+        for element in _elements(xml):
+            domain.attach(element)
+            self._attached.append(element)
+        _note(domain, (*remembered.attached(domain.xml()), decision))
+        self.held.started(self.site.owner)
+        return decision
+
+    def take_back(self, say: live.Say) -> None:
+        """Undo what this try has made, and leave alone what the VM has had before."""
+        with attempts.undoing(say):
+            for element in reversed(self._attached):
+                self.site.connection.domain(self.site.name).detach(element)
+            for sentence in returning.take_back(self.site, self.held, begun=True):
+                say(sentence)
+
+
+def _ours(connection: Connection, name: str) -> remembered.Remembered:
+    domain = connection.domain(name)
+    looking.must_run(domain)
+    known = remembered.read(domain.xml(), name)
+    if known is None:
+        msg = f"VM {name} was not made by clienthv"
+        raise GuestError(msg, hint=f"virsh attach-device {name} FILE")
+    return known
+
+
+def _profile(what: Plugged, ours: remembered.Remembered, allow: tuple[RoleName, ...], host: Host) -> Profile:
+    """A profile of nothing but what is attached, with what the VM's own says of that kind. Raises PlanError."""
+    whole = profile_model.parse(ours.profile) if ours.profile else Profile()
+    tables = {kind.value: Device(prefer=(STRATEGIES[kind][-1],)) for kind in STRATEGIES if kind is not Kind.CPU}
+    if what.usb is not None:
+        tables["usb"] = Device(prefer=(Strategy.EMULATED,), devices=(str(what.usb),), allow=allow)
+    else:
+        kind = what.kind or _kind_at(what.address or "", host)
+        own = whole.device(kind)
+        ladder = tuple(s for s in own.prefer or () if s in HOST_DEVICES) or tuple(
+            s for s in STRATEGIES[kind] if s in HOST_DEVICES
+        )
+        if what.address is not None:
+            ladder = tuple(s for s in STRATEGIES[kind] if s in HOST_DEVICES)
+        tables[kind.value] = msgspec.structs.replace(
+            own, prefer=ladder, require=(), model=None,
+            select=(what.address,) if what.address is not None else own.select,
+            allow=allow if what.address is not None else own.allow,
+        )  # fmt: skip
+    size = SizeOf(vcpus=1, memory="1 MiB")  # the VM has its memory already
+    return Profile(name=whole.name, guest=whole.guest, size=size, devices=Devices(**tables))
+
+
+def _kind_at(address: str, host: Host) -> Kind:
+    function = host.by_address.get(address)
+    if function is None:
+        msg = f"there is no PCI function {address} on this PC"
+        raise PlanError(msg, hint="clienthv devices lists them")
+    kind = next((k for k in KINDS if function.base_class.startswith(selecting.class_of(k))), None)
+    if kind is None:
+        msg = f"{address} ({function.label}) is no device that can be attached: class {function.class_code}"
+        raise PlanError(msg, hint=f"attached are: {', '.join(KINDS)}, and USB devices")
+    return kind
+
+
+def _wanted(what: Plugged, decisions: tuple[Decision, ...]) -> Decision:
+    """The decision for what is attached. Raises PlanError, with all that speaks against a USB device."""
+    if what.usb is None:
+        return next(d for d in decisions if d.strategy in HOST_DEVICES)
+    decision = next(d for d in decisions if d.kind is Kind.USB_DEVICE)
+    if decision.device is None:
+        raise _cannot(what, decision.rejected)
+    return decision
+
+
+def _cannot(what: Plugged, rejected: Sequence[Rejected]) -> PlanError:
+    """The error for what cannot be attached, with what speaks against that device, or against every one of its kind."""
+    about = [r for r in rejected if what.address in (None, r.device)] or rejected
+    reasons = dict.fromkeys(f"not {r.strategy}: {r.detail} [{r.reason}]" for r in about)
+    msg = "\n  ".join([f"{what.usb or what.address or what.kind} cannot be attached", *reasons])
+    fixes = [r.fix for r in about if r.fix]
+    roles = dict.fromkeys(role for fix in fixes for role in re.findall(r'allow = \["([a-z-]+)"\]', fix))
+    if roles:
+        allow = " ".join(f"--allow {role}" for role in roles)
+        return PlanError(msg, hint=f"if you mean it: clienthv attach NAME {what.usb or what.address} {allow}")
+    return PlanError(msg, hint=fixes[0] if fixes else None)
+
+
+def _elements(xml: str) -> Iterator[str]:
+    """The devices of the host in a domain, each as it is attached: a running guest has booted already."""
+    devices = remembered.parse(xml).find("devices")
+    for element in (*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")):
+        for boot in element.iterfind("boot"):
+            element.remove(boot)
+        yield str(etree.tostring(element, encoding="unicode"))
+
+
+def _note(domain: Domain, decisions: tuple[Decision, ...]) -> None:
+    element = etree.Element("attached")
+    element.text = msgspec.json.encode(decisions).decode()
+    domain.note(remembered.ATTACHED, str(etree.tostring(element, encoding="unicode")), running=True)
+
+
+def detach(connection: Connection, name: str, what: Plugged, seconds: float, say: live.Say) -> list[str]:
+    """Take a device of the host from a running VM, and give it back; what was done, in sentences.
+
+    Raises GuestError where the VM has no such device, or its guest does not let go of it.
+    """
+    _ours(connection, name)
+    site, domain = Site(connection, name), connection.domain(name)
+    with journal.held(returning.where(), f"clienthv detach {name}", say) as held:
+        found = _matching(domain, what)
+        if not found:
+            msg = f"VM {name} has no such device of the host: {what.usb or what.address or what.kind}"
+            raise GuestError(msg, hint=f"clienthv status {name} shows what it has")
+        for element in found:
+            domain.detach(element)
+        deadline = time.monotonic() + seconds
+        while _matching(domain, what):
+            if time.monotonic() > deadline:
+                msg = f"the guest of VM {name} has not let go of the device within {seconds:.0f} s"
+                raise GuestError(msg, hint="let the guest eject it, or a guest without ACPI hot-plug keeps it")
+            time.sleep(0.2)
+        functions = {f for element in found for f in _functions(element)}
+        _note(domain, tuple(d for d in remembered.attached(domain.xml()) if not _is(d, what, functions)))
+        return [*(f"VM {name} has given back {f}" for f in sorted(functions) or [str(what.usb)]),
+                *returning.give_back(site, held, functions)]  # fmt: skip
+
+
+def _is(decision: Decision, what: Plugged, functions: set[str]) -> bool:
+    return bool(functions & set(decision.functions)) or (what.usb is not None and decision.device == str(what.usb))
+
+
+def _matching(domain: Domain, what: Plugged) -> list[str]:
+    """The devices of a running VM that are meant, as libvirt has them; of a kind the one attached last."""
+    known = remembered.read(domain.xml(), domain.name)
+    decisions = (*(known.plan.decisions if known is not None else ()), *remembered.attached(domain.xml()))
+    of_kind = [d for d in decisions if d.kind is what.kind and d.strategy in HOST_DEVICES]
+    meant = {what.address} if what.address is not None else set(of_kind[-1].functions) if of_kind else set()
+    if what.address is not None:  # with what came along
+        meant |= {f for d in decisions if what.address in d.functions for f in d.functions}
+    devices: Any = remembered.parse(domain.xml()).find("devices")
+    found = []
+    for element in (*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")):
+        text = str(etree.tostring(element, encoding="unicode"))
+        if meant & set(_functions(text)) or (what.usb is not None and what.usb.ids in _usb_ids(element)):
+            found.append(text)
+    return found
+
+
+def _functions(element: str) -> tuple[str, ...]:
+    """The PCI functions that a device's element names."""
+    from clienthv.hypervisor.domain import host_functions
+
+    return host_functions(f"<domain><devices>{element}</devices></domain>")
+
+
+def _usb_ids(element: Any) -> str:
+    vendor, product = element.find("source/vendor"), element.find("source/product")
+    if vendor is None or product is None:
+        return ""
+    return f"{int(vendor.get('id', '0'), 0):04x}:{int(product.get('id', '0'), 0):04x}"
