@@ -28,7 +28,7 @@ SYSTEM: Final = "qemu:///system"
 _NETWORK: Final = re.compile(rf"{NETWORK}\Z")
 SESSION: Final = "qemu:///session"
 _EMBED: Final = "qemu:///embed?root="
-_EMBED_WAIT: Final = 60.0
+_EMBED_WAIT: Final = 600.0  # seconds; each who is waited for ends in time, and they go one after another
 _RECONNECT_WAIT: Final = 10.0
 _MAX_ROOT: Final = 60  # a UNIX socket's path has 108 bytes, and libvirt puts up to 45 of its own below the root
 
@@ -315,7 +315,7 @@ def _prepare(root: Path) -> None:
 
 
 def _wait_for_lock(root: Path, waiting: Callable[[str], None]) -> BinaryIO:
-    """The lock on an embedded driver's folder, held until closed. Raises HostError after a minute."""
+    """The lock on an embedded driver's folder, held until closed. Raises HostError after ``_EMBED_WAIT``."""
     lock = (root / "clienthv.lock").open("ab")
     deadline, told = time.monotonic() + _EMBED_WAIT, False
     while not (_locked(lock) and _driver_is_free(root)):

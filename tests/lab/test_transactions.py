@@ -45,7 +45,7 @@ class Before(NamedTuple):
 @pytest.fixture
 def host(pc: Pc) -> Iterator[Before]:
     """The PC; in the end it is what it was, and nothing is left to undo."""
-    pc.put((Path(__file__).parent / "meddling.py").read_text(), MEDDLING)
+    pc.put((Path(__file__).parent.parent / "meddling.py").read_text(), MEDDLING)
     pc.run("modprobe -r vfio_pci")
     before = Before(pc)
     was = before.state()

@@ -61,6 +61,13 @@ class Machine:
         """Run clienthv."""
         return self._start([*self._clienthv, *arguments], timeout)
 
+    def meddled(self, what: str, value: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run clienthv with something done at one moment: see tests/meddling.py."""
+        script = self.home / "meddling.py"
+        script.write_text((REPOSITORY / "tests/meddling.py").read_text())
+        script.chmod(0o644)
+        return self._start([*self._command, str(script), what, value, "--connect", self.uri, *arguments], 120)
+
     def popen(self, *arguments: str) -> subprocess.Popen[str]:
         """Start clienthv and go on."""
         command = [*self._clienthv, *arguments]

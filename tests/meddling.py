@@ -1,4 +1,4 @@
-"""Runs clienthv in the lab PC with something done to it, or to the PC, at one moment: no switch in the product for it.
+"""Runs clienthv with something done to it, or to the PC, at one moment: there is no switch in the product for it.
 
 ``python meddling.py kill N ARGUMENTS…`` ends clienthv with SIGKILL right after the Nth line of its journal is on the
 disk, ``killed-before N`` right before that line is written: when the change before it has been made.

@@ -1,0 +1,136 @@
+"""``up`` as a transaction on real drivers: killed at every step, many at once, and with a KVM that does not work."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+pytestmark = pytest.mark.libvirt
+
+PROFILE = """
+[size]
+vcpus = 1
+memory = "128 MiB"
+[devices.firmware]
+prefer = ["uefi", "bios"]
+"""
+KILLED = -signal.SIGKILL
+
+
+def ok(done: subprocess.CompletedProcess[str]) -> str:
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stdout
+
+
+def profile(machine: Machine, text: str = PROFILE) -> str:
+    path = machine.home / "killed.toml"
+    path.write_text(text)
+    path.chmod(0o644)
+    return str(path)
+
+
+def state(machine: Machine) -> tuple[list[str], list[str], list[str]]:
+    """All that a start makes: definitions, images, and firmware variables."""
+    images, made = (
+        machine.home / "d/clienthv/images",
+        [*machine.home.rglob("*VARS*"), *machine.home.rglob("nvram/*.fd")],
+    )
+    return machine.names(), sorted(p.name for p in images.glob("*")), sorted(str(p) for p in made)
+
+
+def stopped(machine: Machine, name: str) -> None:
+    ok(machine.run("down", name, "--force", "--undefine"))
+    for image in (machine.home / "d/clienthv/images").glob("*"):
+        image.unlink()
+
+
+@pytest.mark.parametrize("what", ["kill", "killed-before"], ids=["before each change", "after each change"])
+def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(machine: Machine, what: str) -> None:
+    before, steps = state(machine), 0
+    for number in itertools.count(1):
+        killed = machine.meddled(what, str(number), "up", profile(machine), "--new-disk", "1 MiB")
+        if killed.returncode != KILLED:
+            break
+        steps += 1
+        running = "killed" in machine.virsh("list", "--name").split()
+        said = machine.run("profiles").stderr
+        assert ("was cut short; clienthv recover" in said) is (number > 1 or what == "kill") or running
+        ok(machine.run("recover"))
+        if running:
+            assert machine.virsh("domstate", "killed").strip() == "running", "a guest that runs is not stopped"
+            stopped(machine, "killed")
+            for left in state(machine)[2]:
+                Path(left).unlink(missing_ok=True)
+        assert state(machine) == before, f"step {number}"
+        assert "nothing to undo" in ok(machine.run("recover"))
+    ok(killed)
+    stopped(machine, "killed")
+    assert steps >= 5
+
+
+def test_a_restart_that_is_killed_leaves_the_old_definition(machine: Machine) -> None:
+    ok(machine.run("up", "demo", "--name", "again"))
+    ok(machine.run("down", "again", "--force"))
+    before = machine.virsh("dumpxml", "again")
+    for number in (1, 2):
+        assert machine.meddled("kill", str(number), "up", "again", "--redefine").returncode in (KILLED, 0)
+    ok(machine.run("recover"))
+    ok(machine.run("down", "again", "--force"))
+    assert machine.meddled("killed-before", "2", "up", "again").returncode == KILLED
+    if "again" in machine.virsh("list", "--name").split():
+        ok(machine.run("down", "again", "--force"))
+    else:
+        ok(machine.run("recover"))
+        assert machine.virsh("dumpxml", "again") == before
+    stopped(machine, "again")
+
+
+def test_up_itself_undoes_what_an_earlier_one_left_and_goes_on(machine: Machine) -> None:
+    assert machine.meddled("kill", "3", "up", profile(machine), "--new-disk", "1 MiB").returncode == KILLED
+    done = machine.run("up", profile(machine), "--new-disk", "1 MiB")
+    ok(done)
+    assert "is gone again" in done.stderr
+    stopped(machine, "killed")
+
+
+def test_what_a_guest_has_written_is_never_removed(machine: Machine) -> None:
+    assert machine.meddled("kill", "3", "up", profile(machine), "--new-disk", "1 MiB").returncode == KILLED
+    (image,) = (machine.home / "d/clienthv/images").glob("*.qcow2")
+    image.write_bytes(image.read_bytes() + b"written")
+    ok(machine.run("recover"))
+    assert image.exists()
+    image.unlink()
+
+
+def test_ten_starts_at_once_all_succeed(machine: Machine) -> None:
+    names = [f"crowd{n}" for n in range(10)]
+    starts = [machine.popen("up", "demo", "--name", name) for name in names]
+    for start in starts:
+        _, said = start.communicate(timeout=300)
+        assert start.returncode == 0, said
+    assert sorted(machine.virsh("list", "--name").split()) == names
+    assert len(json.loads(ok(machine.run("list", "--json")))["vms"]) == 10
+    for name in names:
+        stopped(machine, name)
+
+
+def test_of_ten_starts_of_one_vm_at_once_one_starts_it_and_the_others_see_it_run(machine: Machine) -> None:
+    starts = [machine.popen("up", "demo", "--name", "one") for _ in range(10)]
+    said = []
+    for start in starts:
+        out, errors = start.communicate(timeout=300)
+        assert start.returncode == 0, errors
+        said.append(out)
+    assert sum("is started" in out for out in said) == 1
+    assert sum("running already" in out for out in said) == 9
+    stopped(machine, "one")
