@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit libvirt golden bench wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,9 @@ golden: setup ## Write the golden plans and domains anew; look at the difference
 
 bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py
+
+bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a start
+	@$(BIN)/python benchmarks/transaction.py
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel

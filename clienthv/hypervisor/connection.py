@@ -218,20 +218,35 @@ class Connection:
             stream.finish()
         return str(mime), b"".join(chunks)
 
+    def _folder(self, embedded: str, variable: str, default: str, session: str, system: Path) -> Path:
+        """A folder of the driver's, which has it in another place for each kind of connection."""
+        root = self.choice.embedded_root
+        if root is not None:
+            return root / embedded
+        if self.uri.startswith(SESSION):
+            return Path(os.environ.get(variable) or Path("~", default).expanduser()) / "libvirt" / session
+        return system
+
+    def has_firmware_variables(self, name: str) -> bool:
+        """Whether there are UEFI variables for a VM of this name; what this user may not look at counts as there.
+
+        Source: libvirt, src/qemu/qemu_conf.c (nvramDir) and qemu_firmware.c.
+        """
+        system = Path("/var/lib/libvirt/qemu/nvram")
+        folder = self._folder("lib/qemu/nvram", "XDG_CONFIG_HOME", ".config", "qemu/nvram", system)
+        try:
+            return any(file.startswith(f"{name}_VARS.") for file in os.listdir(folder))  # noqa: PTH208 - names alone
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+
     def log_tail(self, name: str) -> str:
         """The end of QEMU's log of a VM's last start; "" where there is none or this user may not read it.
 
         Source: libvirt, src/qemu/qemu_conf.c (logDir).
         """
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser())
-        root = self.choice.embedded_root
-        folder = (
-            root / "log/qemu"
-            if root is not None
-            else cache / "libvirt/qemu/log"
-            if self.uri.startswith(SESSION)
-            else Path("/var/log/libvirt/qemu")
-        )
+        folder = self._folder("log/qemu", "XDG_CACHE_HOME", ".cache", "qemu/log", Path("/var/log/libvirt/qemu"))
         try:
             with (folder / f"{name}.log").open("rb") as log:
                 log.seek(max(log.seek(0, os.SEEK_END) - _LOG_TAIL, 0))

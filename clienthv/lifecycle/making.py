@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,15 +23,13 @@ def define(connection: Connection, owner: Owner, xml: str, before: str | None, h
     ``before`` is the definition that there is. Firmware variables that the VM will have are its own, to go with a
     definition that is taken back, when there was no file of them before.
     """
+    own = before is None and not connection.has_firmware_variables(owner.vm)
     setting = Setting(what=What.DOMAIN, device=owner.vm)
-    change = Change(setting=setting, before=before or "", after="kept")
-    held.record(change, owner)
+    held.record(Change(setting=setting, before=before or "", after=_OWN if own else "kept"), owner)
     domain = connection.define(xml, owner.vm)
     made = domain.xml(inactive=True)
     if (roomy := slots.with_spare_ports(made)) is not None:
         domain = connection.define(roomy, owner.vm)
-    if before is None and not _exists(remembered.parse(made).findtext("os/nvram")):
-        held.record(Change(setting=setting, before="", after=_OWN), owner)
     domain.note(remembered.INVENTORY, remembered.inventory_element(remembered.inventory(made)))
     return domain
 
@@ -113,10 +110,3 @@ def _identity(path: Path) -> str:
     """What tells a file from others, and from itself once it is written to."""
     status = path.stat()
     return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
-
-
-def _exists(path: str | None) -> bool:
-    """Whether a file is there; one in a folder that cannot be looked into counts as there."""
-    with suppress(OSError):
-        return path is not None and Path(path).exists()
-    return True

@@ -131,7 +131,8 @@ _KNOWN: Final = (
     Known(
         Fault.KVM,
         r"failed to initialize kvm|KVM is not available|Could not access KVM|KVM_CREATE_VM|requires KVM|"
-        r"failed to set MSR|kvm_buf_set_msrs|KVM internal error|CPU mode 'host-[a-z]+' .* not supported",
+        r"failed to set MSR|kvm_buf_set_msrs|KVM internal error|CPU mode 'host-[a-z]+' .* not supported|"
+        r"not support virt type 'kvm'",
         HostError,
         _KVM,
     ),

@@ -343,11 +343,11 @@ def test_a_driver_that_does_not_let_go_is_told_with_who_holds_it(pc: Pc, host: B
     profile = pc.profile("held", gpu=PASSED)
     card = pc.ok(f"ls /sys/bus/pci/devices/{pc.function(GPU_AUDIO)}/sound").strip().removeprefix("card")
     # Opened between the plan and the unbinding: the plan itself refuses what is open.
-    hold = f"sleep 600 < /dev/snd/pcmC{card}D0p > /dev/null 2>&1 & echo $! > /run/holder; sleep 1"
+    hold = f"sleep 600 < /dev/snd/controlC{card} > /dev/null 2>&1 & echo $! > /run/holder; sleep 1"
     done = meddled(pc, "at-hand-over", hold, "up", profile, *BOOT)
     assert done.rc == 0, done.stdout + done.stderr
     assert re.search(
-        r"the kernel did not finish within 20 s; it was held by sleep \(process \d+: /dev/snd/pcm", done.stderr
+        r"the kernel did not finish within 20 s; it was held by sleep \(process \d+: /dev/snd/control", done.stderr
     )
     assert strategies(pc, profile)["gpu0"] == "emulated"
     pc.down(profile, "--force")

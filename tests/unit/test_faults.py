@@ -107,6 +107,7 @@ SAID = [
     ("cannot limit locked memory of process 41 to 5368709120: Operation not permitted", Fault.MEMLOCK),
     ("internal error: process exited while connecting to monitor: Could not access KVM kernel module: Permission "
      "denied", Fault.KVM),
+    ("unsupported configuration: Emulator '/usr/bin/qemu-system-x86_64' does not support virt type 'kvm'", Fault.KVM),
     ("qemu-system-x86_64: failed to initialize kvm: No such file or directory", Fault.KVM),
     ("error: failed to set MSR 0x10a to 0x8000000\nqemu-system-x86_64: ../target/i386/kvm/kvm.c:3301: "
      "kvm_buf_set_msrs: Assertion `ret == cpu->kvm_msr_buf->nmsrs' failed.", Fault.KVM),
