@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import DocumentError, HostError
-from clienthv.model.change import OF_A_START, Change, Setting, check
+from clienthv.model.change import OF_A_START, Change, Setting, What, check
 
 SCHEMA: Final = 2
 _LIMIT: Final = 1 << 24  # bytes; a VM's start writes some ten lines, and an empty journal starts anew
@@ -40,8 +40,8 @@ class Owner(msgspec.Struct, frozen=True, forbid_unknown_fields=True, order=True)
 class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="changes", tag_field="event"):
     """One change, the VMs that need it, and the boot of the kernel that it was made in.
 
-    ``by`` is the VM for whose start it is being made, until that has started. A later line on the same setting takes
-    the place of an earlier one.
+    ``by`` is the VM for whose start it is being made, until that has started; ``at`` is when, in seconds of Unix time.
+    A later line on the same setting takes the place of an earlier one.
     """
 
     schema: Literal[2] = SCHEMA
@@ -49,6 +49,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     owners: tuple[Owner, ...]
     boot: str
     by: Owner | None = None
+    at: float = 0.0
 
 
 class _Undone(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag="undone", tag_field="event"):
@@ -192,19 +193,31 @@ class Journal:
             first = known.change.before if ours else change.before
             change = msgspec.structs.replace(change, before=first)
             owners = tuple(sorted({*known.owners, owner}))
-        self._append(Entry(change=change, owners=owners, boot=self._where.boot, by=owner))
+        self._append(Entry(change=change, owners=owners, boot=self._where.boot, by=owner, at=time.time()))
 
     def join(self, settings: Collection[Setting], owner: Owner) -> None:
         """Let a VM be one of those that need changes made for others."""
         for entry in self.entries:
             if entry.change.setting in settings and owner not in entry.owners:
-                self._append(msgspec.structs.replace(entry, owners=tuple(sorted({*entry.owners, owner}))))
+                self._append(msgspec.structs.replace(entry, owners=tuple(sorted({*entry.owners, owner})), by=owner))
 
     def release_to(self, setting: Setting, owners: Collection[Owner]) -> None:
         """Let a change belong to these VMs alone: the ones that still need it."""
         entry = self.find(setting)
         if entry is not None:
-            self._append(msgspec.structs.replace(entry, owners=tuple(sorted(owners))))
+            by = entry.by if entry.by in owners else None
+            self._append(msgspec.structs.replace(entry, owners=tuple(sorted(owners)), by=by))
+
+    def lower(self, change: Change) -> None:
+        """Let what was counted on top of a change count from below it: huge pages of other VMs, once its are gone."""
+        size, less = change.setting.pages_kib, int(change.after) - int(change.before)
+        for entry in self.entries:
+            other = entry.change
+            same_pool = other.setting.what is What.HUGEPAGES and other.setting.pages_kib == size
+            if same_pool and other.setting != change.setting and int(other.before) >= int(change.after):
+                before, after = str(int(other.before) - less), str(int(other.after) - less)
+                lowered = msgspec.structs.replace(other, before=before, after=after)
+                self._append(msgspec.structs.replace(entry, change=lowered))
 
     def started(self, owner: Owner) -> None:
         """A VM runs: its definition and its image stay, and the rest until it stops."""
@@ -307,7 +320,7 @@ def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None)
         raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to") from e
     try:
         _wait_for(handle, path, waiting)
-        with _writing(path):
+        with suppress(OSError):  # who waits is told less on a full disk
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{doing} (process {os.getpid()})\n".encode(), 0)
         yield Journal(where)

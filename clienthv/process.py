@@ -8,7 +8,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from clienthv.errors import DiskError, HostError
@@ -217,33 +219,67 @@ class _Told(NamedTuple):
     failed: str
 
 
+WRITES_TO: Final = "CLIENTHV_WRITES_TO"
+"""The variable by which a process that writes for clienthv is known."""
 _NUMBERS: Final = {os.strerror(number): number for number in errno.errorcode}
 
 
-def write_file(path: str, value: str, within: float) -> None:
+def write_file(path: str, value: str, within: float, device: str = "") -> None:
     """Write a line to a file that is there, in one piece. Raises OSError, and TimeoutError after ``within`` seconds.
 
     A process of its own does it. The kernel may keep whoever writes waiting, deaf even to SIGKILL: then that process is
-    left to it, and what it wrote may still come to pass. A signal that ends clienthv does not reach it.
+    left to it, and what it wrote may still come to pass. Its environment names the ``device``, for ``inspect`` to see
+    that it is still there. A signal that ends clienthv does not reach it, and is heard when it has ended.
     """
-    program = _find("dd", "install coreutils")
-    writer = subprocess.Popen(
-        [program, f"of={path}", "conv=nocreat,notrunc", "oflag=nofollow", "status=none"],
-        stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace",
-        env={"PATH": os.defpath, "LC_ALL": "C"}, start_new_session=True,
+    command = [_find("dd", "install coreutils"), f"of={path}", "conv=nocreat,notrunc", "oflag=nofollow", "status=none"]
+    code, _, told = _run(command, within, f"{value}\n", {WRITES_TO: device})
+    if code != 0:
+        words = told.strip().rpartition(": ")[2] or f"dd ended with {code}"
+        raise OSError(_NUMBERS.get(words, 0), words, path)
+
+
+def read_file(path: str, within: float) -> str:
+    """The text of a file of the kernel's, whose reader may have to wait as well. Raises OSError, TimeoutError."""
+    code, text, told = _run([_find("dd", "install coreutils"), f"if={path}", "status=none"], within)
+    if code != 0:
+        words = told.strip().rpartition(": ")[2] or f"dd ended with {code}"
+        raise OSError(_NUMBERS.get(words, 0), words, path)
+    return text
+
+
+def _run(
+    command: list[str], within: float, given: str | None = None, more: Mapping[str, str] = MappingProxyType({})
+) -> tuple[int, str, str]:
+    """Run a program in the C locale; its exit code and what it said. Raises TimeoutError, and leaves it alone then.
+
+    ``subprocess.run`` would wait for it without end: the kernel may keep it, whatever signal it gets. An interrupt
+    waits for it too, so that nothing comes to pass after it was undone.
+    """
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, errors="replace", env={"PATH": os.defpath, "LC_ALL": "C", **more},
+        start_new_session=True,
     )  # fmt: skip
     try:
-        _, told = writer.communicate(f"{value}\n", timeout=within)
+        out, told = child.communicate(given, timeout=within)
     except subprocess.TimeoutExpired as e:
-        writer.kill()
-        for pipe in (writer.stdin, writer.stderr):
-            if pipe is not None:
-                pipe.close()
-        writer.returncode = -1  # nobody waits for it
+        _abandon(child)
         raise TimeoutError from e
-    if writer.returncode != 0:
-        words = told.strip().rpartition(": ")[2] or f"dd ended with {writer.returncode}"
-        raise OSError(_NUMBERS.get(words, 0), words, path)
+    except BaseException:
+        try:
+            child.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            _abandon(child)
+        raise
+    return child.returncode, out, told
+
+
+def _abandon(child: subprocess.Popen[str]) -> None:
+    child.kill()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            pipe.close()
+    child.returncode = -1  # nobody waits for it
 
 
 def load_module(name: str, *, loaded: bool) -> None:
@@ -257,23 +293,15 @@ def load_module(name: str, *, loaded: bool) -> None:
 def _output(command: list[str], name: str, what: str, told: _Told) -> str:
     """What a program prints, in plain words of the C locale. Raises the error that ``told`` names."""
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_SECONDS,
-            env={"PATH": os.defpath, "LC_ALL": "C"},
-            check=False,
-        )
-    except subprocess.TimeoutExpired as e:
+        code, out, told_by_it = _run(command, _SECONDS)
+    except TimeoutError as e:
         msg = f"cannot {what}: {name} did not finish within {_SECONDS} seconds"
         raise told.error(msg, hint=told.late) from e
-    if done.returncode != 0:
-        words = done.stderr.strip().removeprefix(told.prefix) or f"{name} ended with {done.returncode}"
+    if code != 0:
+        words = told_by_it.strip().removeprefix(told.prefix) or f"{name} ended with {code}"
         msg = f"cannot {what}: {words.splitlines()[0]}"
-        raise told.error(msg, hint=told.failed, detail=done.stderr)
-    return done.stdout
+        raise told.error(msg, hint=told.failed, detail=told_by_it)
+    return out
 
 
 def _limits() -> list[str]:

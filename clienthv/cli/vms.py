@@ -7,6 +7,7 @@ import click
 from clienthv import profiles
 from clienthv.cli.common import note, progress, show, write_file
 from clienthv.cli.text import visible
+from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Connection
 from clienthv.lifecycle import keeping, live, looking, returning, starting, stopping, watching
 from clienthv.lifecycle.attempts import Request
@@ -130,7 +131,7 @@ def detach_command(connect: str | None, name: str, device: str, timeout: int) ->
 
 
 @click.command("recover", epilog="Example: clienthv recover")
-@click.option("--quiet", is_flag=True, help="Say nothing when there is nothing to undo.")
+@click.option("--quiet", is_flag=True, help="Say nothing when nothing was undone, for a timer.")
 def recover_command(quiet: bool) -> None:
     """Finish or undo what was cut short, and undo what VMs that have ended left changed on the host.
 
@@ -140,7 +141,7 @@ def recover_command(quiet: bool) -> None:
     from clienthv.lifecycle import recovering
 
     with progress("bringing the host back"):
-        done = recovering.recover(note)
+        done = recovering.recover(note, quiet=quiet)
     if done or not quiet:
         show(done or ["there is nothing to undo"])
 
@@ -173,8 +174,11 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
     from clienthv.report import plans, vms
 
     with _open(connect) as connection:
-        for sentence in returning.settle(Site(connection, name), note):
-            note(visible(sentence))
+        try:
+            for sentence in returning.settle(Site(connection, name), note):
+                note(visible(sentence))
+        except ClienthvError as e:
+            note(visible(e.message))  # what cannot be undone yet, or read, does not hide the VM
         row = looking.row(connection, name, note)
     facts = vms.facts(*row)
     if as_json:

@@ -82,19 +82,19 @@ def _value_beside_sriov(setting: Setting, root: str) -> str | None:
         case What.LOAD_MODULE:
             return "loaded" if inspect.module_is_loaded(setting.device, root) else "absent"
         case What.HUGEPAGES:
-            pages = inspect.nr_hugepages(setting.device, root)
+            pages = inspect.nr_hugepages(setting.pages_kib, root)
             return None if pages is None else str(pages)
         case What.DRIVER:
             return inspect.driver_of(setting.device, root)
         case What.DRIVER_OVERRIDE:
-            return inspect.driver_override_of(setting.device, root)
+            return functions.override_of(setting.device, root)
         case _:
             return inspect.mdev_type_now(setting.device, setting.uuid, root)
 
 
 @contextlib.contextmanager
 def _refusing() -> Iterator[None]:
-    """An NVMe controller that nvme-cli cannot manage, or no nvme-cli, is a refusal: another way may be open."""
+    """What a program cannot do, or no such program, is a refusal: another way may be open."""
     try:
         yield
     except HostError as e:
@@ -132,6 +132,8 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     setting = check(change).setting
     what = name_of(setting)
     if setting.what in HANDING_OVER:
+        if (users := functions.users(change, root)) and inspect.writers_to(setting.device, root):
+            return Outcome(Fate.STILL_NEEDED, f"{what} may still change: {users}")
         functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
     if now is None:
@@ -142,16 +144,24 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
     if users := _in_the_way(change, root):
         return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
+    target = _without(change, now)
     if setting.what in HANDING_OVER:
         functions.give_back(change, now, root)
     else:
-        _set(setting, change.before, root)
-    back = Change(setting=setting, before=change.after, after=change.before)
+        _set(setting, target, root)
+    back = Change(setting=setting, before=change.after, after=target)
     _wait(lambda: _shows(back, root))
     if not _shows(back, root):
         still = value_of(setting, root)
-        return Outcome(Fate.STILL_NEEDED, f"{what} was set to {change.before} and is {still or 'not to be read'} still")
-    return Outcome(Fate.UNDONE, f"{what} is {change.before} again")
+        return Outcome(Fate.STILL_NEEDED, f"{what} was set to {target} and is {still or 'not to be read'} still")
+    return Outcome(Fate.UNDONE, f"{what} is {target} again")
+
+
+def _without(change: Change, now: str) -> str:
+    """What a setting is to be: as before, or of huge pages the number without those of this VM."""
+    if change.setting.what is What.HUGEPAGES and int(now) > int(change.after):
+        return str(int(now) - (int(change.after) - int(change.before)))
+    return change.before
 
 
 def _is_ours(change: Change, now: str) -> bool:
@@ -160,7 +170,7 @@ def _is_ours(change: Change, now: str) -> bool:
         case What.DRIVER | What.DRIVER_OVERRIDE:
             return functions.has_ours(change, now)
         case What.HUGEPAGES:  # the kernel gives as many as it finds
-            return int(change.before) < int(now) <= int(change.after)
+            return int(change.before) < int(now)  # others may have taken more since
         case _:
             return now == change.after
 
@@ -191,10 +201,11 @@ def _set(setting: Setting, value: str, root: str) -> None:
         case What.CREATE_MDEV:
             _set_mdev(setting, value, root)
         case What.LOAD_MODULE:
-            process.load_module(setting.device, loaded=value == "loaded")
+            with _refusing():
+                process.load_module(setting.device, loaded=value == "loaded")
         case What.HUGEPAGES:
-            path = inspect.HUGEPAGES.format(setting.device)
-            put(path, value, f"have {value} huge pages of {setting.device} KiB", root)
+            path = inspect.HUGEPAGES.format(setting.pages_kib)
+            put(path, value, f"have {value} huge pages of {setting.pages_kib} KiB", root)
         case What.DRIVER | What.DRIVER_OVERRIDE | What.IMAGE | What.DOMAIN:
             raise AssertionError(setting.what)  # are changed elsewhere
 
@@ -243,7 +254,7 @@ def _write(setting: Setting, value: str, root: str) -> None:
 
 def _put(device: str, file: str, value: str, root: str) -> None:
     """Write a card's file. Raises RefusedError."""
-    put(f"/sys/bus/pci/devices/{device}/{file}", value, f"write {value} to {file} of {device}", root)
+    put(f"/sys/bus/pci/devices/{device}/{file}", value, f"write {value} to {file} of {device}", root, device)
 
 
 def _shows(change: Change, root: str) -> bool:
@@ -269,6 +280,9 @@ def _users(setting: Setting, root: str) -> str:
     if setting.what is What.CREATE_MDEV:
         _wait(lambda: not inspect.mdev_users(setting.uuid, root))
         return ", ".join(f"{name} has it open" for name in inspect.mdev_users(setting.uuid, root))
+
+    if setting.what is What.LINK_UP and (uppers := inspect.stacked_on(setting.interface or "", root)):
+        return f"{', '.join(uppers)} is stacked on it"
 
     def drivers() -> dict[str, str]:
         card = inspect.read_card(setting.device, root)

@@ -12,11 +12,13 @@ from collections.abc import Callable
 from typing import Final
 
 from clienthv import inspect
-from clienthv.hostchanges.writing import put
-from clienthv.model.change import NO_DRIVER, Change, What
+from clienthv.hostchanges.writing import get, put
+from clienthv.model.change import NO_DRIVER, Change, What, is_driver
 
 _GIVES_BACK: Final = 5.0
 """Seconds that libvirt gets to give a function back after its guest ended."""
+_REPROBES: Final = 0.5
+"""Seconds in which the kernel finds the driver of a function that libvirt has just let go of."""
 _POLL: Final = 0.05
 _FOLDER: Final = "/sys/bus/pci/devices"
 _DRIVERS: Final = "/sys/bus/pci/drivers"
@@ -39,18 +41,34 @@ def take(change: Change, root: str) -> None:
         _unbind(address, driver, root)
 
 
+def override_of(address: str, root: str) -> str | None:
+    """A function's driver_override (Documentation/ABI/testing/sysfs-bus-pci), ``none`` where it is not set.
+
+    Raises BlockedError while a driver of the function hangs.
+    """
+    text = get(f"{_FOLDER}/{address}/driver_override", f"driver_override of {address}", root)
+    if text is None:
+        return None
+    return text.strip() if is_driver(text.strip()) else NO_DRIVER  # the kernel says (null)
+
+
 def users(change: Change, root: str) -> str:
-    """Who has a function through VFIO, in words; "" when nobody has. Unbinding vfio-pci waits for them."""
+    """Who has a function through VFIO, or is still changing its driver, in words; "" when nobody does.
+
+    Unbinding vfio-pci waits for whoever has it; whoever hangs in the kernel makes others hang.
+    """
     address = change.setting.device
+    if writers := inspect.writers_to(address, root):
+        return f"the kernel is still at it, for process {', '.join(map(str, writers))}"
     held = [h for h in inspect.read_holders(address, root) if h.what.startswith("/dev/vfio/")]
     return ", ".join(dict.fromkeys(f"{h.name} (process {h.pid}) has {address}" for h in held))
 
 
 def wait_for_libvirt(change: Change, now: Callable[[], str | None]) -> None:
     """Let libvirt give a function back: a guest that has just ended leaves it with vfio-pci for a moment."""
-    deadline = time.monotonic() + _GIVES_BACK
+    began = time.monotonic()
     while (value := now()) is not None and value != change.before and has_ours(change, value):
-        if time.monotonic() > deadline:
+        if time.monotonic() - began > (_GIVES_BACK if is_vfio(value) else _REPROBES):
             return
         time.sleep(_POLL)
 
@@ -61,14 +79,14 @@ def give_back(change: Change, now: str, root: str) -> None:
     if change.setting.what is What.DRIVER_OVERRIDE:
         # An empty line clears it (Documentation/ABI/testing/sysfs-bus-pci, driver_override).
         text = "" if before == NO_DRIVER else before
-        put(f"{_FOLDER}/{address}/driver_override", text, f"set driver_override of {address} back", root)
+        put(f"{_FOLDER}/{address}/driver_override", text, f"set driver_override of {address} back", root, address)
         return
     if now != NO_DRIVER:
         _unbind(address, now, root)
     if before != NO_DRIVER:
-        put(f"{_DRIVERS}/{before}/bind", address, f"bind {address} to {before}", root)
+        put(f"{_DRIVERS}/{before}/bind", address, f"bind {address} to {before}", root, address)
 
 
 def _unbind(address: str, driver: str, root: str) -> None:
     holders = inspect.read_holders(address, root)
-    put(f"{_FOLDER}/{address}/driver/unbind", address, f"unbind {driver} from {address}", root, holders)
+    put(f"{_FOLDER}/{address}/driver/unbind", address, f"unbind {driver} from {address}", root, address, holders)

@@ -8,7 +8,7 @@ from clienthv.model.change import Setting, What
 
 _WORDS: Final[dict[What, str]] = {
     What.LOAD_MODULE: "the module {0.device}",
-    What.HUGEPAGES: "the number of huge pages of {0.device} KiB",
+    What.HUGEPAGES: "the number of huge pages of {0.pages_kib} KiB",
     What.LINK_UP: "the link of {0.interface} ({0.device})",
     What.NVME_FLEXIBLE: "the flexible resources (queues/interrupts) of the primary controller of {0.device}",
     What.VF_AUTOPROBE: "sriov_drivers_autoprobe of {0.device}",

@@ -241,14 +241,27 @@ class Connection:
         except OSError:
             return True
 
+    def log_time(self, name: str) -> float | None:
+        """When something was last written to QEMU's log of a VM, in seconds of Unix time; None where nobody can tell.
+
+        libvirt writes to it at each start and end of the guest.
+        """
+        try:
+            return self._log(name).stat().st_mtime
+        except OSError:
+            return None
+
+    def _log(self, name: str) -> Path:
+        system = Path("/var/log/libvirt/qemu")
+        return self._folder("log/qemu", "XDG_CACHE_HOME", ".cache", "qemu/log", system) / f"{name}.log"
+
     def log_tail(self, name: str) -> str:
         """The end of QEMU's log of a VM's last start; "" where there is none or this user may not read it.
 
         Source: libvirt, src/qemu/qemu_conf.c (logDir).
         """
-        folder = self._folder("log/qemu", "XDG_CACHE_HOME", ".cache", "qemu/log", Path("/var/log/libvirt/qemu"))
         try:
-            with (folder / f"{name}.log").open("rb") as log:
+            with self._log(name).open("rb") as log:
                 log.seek(max(log.seek(0, os.SEEK_END) - _LOG_TAIL, 0))
                 text = log.read().decode(errors="replace")
         except OSError:

@@ -40,11 +40,13 @@ _STATES = {
 
 # virDomainPausedReason and virDomainShutoffReason (libvirt, include/libvirt/libvirt-domain.h)
 _PAUSED_REASONS = {5: "an I/O error", 10: "the guest crashed", 12: "a failed post-copy migration"}
-_SHUTOFF_REASONS = {1: "the guest shut down", 2: "it was destroyed", 3: "it crashed", 6: "it failed"}
+ENDED_BY_ITSELF = "the guest shut down"
+DESTROYED = "it was destroyed"
+_SHUTOFF_REASONS = {1: ENDED_BY_ITSELF, 2: DESTROYED, 3: "it crashed", 6: "it failed"}
 _PARTS = ("domain", "bus", "slot", "function")
 SIGN_OF_LIFE = 0.1
 """Seconds of processor time from which on a guest counts as alive: firmware alone uses more."""
-_INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot run, for example)"
+INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot run, for example)"
 
 
 class Domain:
@@ -64,7 +66,7 @@ class Domain:
             number, reason = self.handle.state()
         state = _STATES.get(number, DomainState.UNKNOWN)
         if state is DomainState.PAUSED:
-            return state, _PAUSED_REASONS.get(reason, _INTERNAL_ERROR if reason == 9 else "")
+            return state, _PAUSED_REASONS.get(reason, INTERNAL_ERROR if reason == 9 else "")
         if state is DomainState.SHUTOFF:
             return state, _SHUTOFF_REASONS.get(reason, "")
         return state, ""
@@ -90,9 +92,15 @@ class Domain:
         except ClienthvError:
             return False  # QEMU has not come far enough to be asked
 
-    def xml(self, *, inactive: bool = False) -> str:
-        """The domain XML, of the running guest or of the definition."""
+    @property
+    def uuid(self) -> str:
+        """What tells it from another of the same name."""
+        return str(self.handle.UUIDString())
+
+    def xml(self, *, inactive: bool = False, whole: bool = False) -> str:
+        """The domain XML, of the running guest or the definition; ``whole`` is with passwords, to define it again."""
         flags = libvirt().VIR_DOMAIN_XML_INACTIVE if inactive else 0
+        flags |= libvirt().VIR_DOMAIN_XML_SECURE if whole else 0
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 

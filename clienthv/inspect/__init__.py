@@ -10,12 +10,15 @@ from clienthv.inspect.settings import (
     HUGEPAGES,
     can_hand_over,
     driver_of,
-    driver_override_of,
     functions_with,
     module_is_loaded,
     nr_hugepages,
     physfn_of,
     read_machine_id,
+    stacked_on,
+    usb_place,
+    virtfn_index,
+    writers_to,
 )
 from clienthv.inspect.sriov import Card, link_is_up, read_boot_id, read_card
 
@@ -26,7 +29,6 @@ __all__ = [
     "anonymise",
     "can_hand_over",
     "driver_of",
-    "driver_override_of",
     "functions_with",
     "link_is_up",
     "mdev_type_now",
@@ -39,4 +41,8 @@ __all__ = [
     "read_card",
     "read_holders",
     "read_machine_id",
+    "stacked_on",
+    "usb_place",
+    "virtfn_index",
+    "writers_to",
 ]

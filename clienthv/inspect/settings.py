@@ -7,7 +7,8 @@ from typing import Final
 from clienthv.inspect.files import Tree
 from clienthv.inspect.places import is_address
 from clienthv.inspect.udev import folder
-from clienthv.model.change import NO_DRIVER, is_driver
+from clienthv.model.change import NO_DRIVER
+from clienthv.process import WRITES_TO
 
 HUGEPAGES: Final = "/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"
 """The file with the number of huge pages of a size in KiB (Documentation/ABI/testing/sysfs-kernel-mm-hugepages)."""
@@ -29,14 +30,6 @@ def driver_of(address: str, root: str = "/") -> str | None:
     return (tree.target(f"{here}/driver") or NO_DRIVER) if tree.exists(here) else None
 
 
-def driver_override_of(address: str, root: str = "/") -> str | None:
-    """A PCI function's driver_override (Documentation/ABI/testing/sysfs-bus-pci), ``none`` where it is not set."""
-    text = Tree(root).attribute(f"{folder('pci')}/{address}/driver_override")
-    if text is None:
-        return None
-    return text if is_driver(text) else NO_DRIVER  # the kernel says (null)
-
-
 def can_hand_over(address: str, root: str = "/") -> bool:
     """Whether this user may take a PCI function from its driver; libvirt's daemon may where this user may not."""
     return Tree(root).writable(f"{folder('pci')}/{address}/driver_override") is True
@@ -45,6 +38,34 @@ def can_hand_over(address: str, root: str = "/") -> bool:
 def read_machine_id(root: str = "/") -> str:
     """What systemd calls this machine (man 5 machine-id); "" where it has no name."""
     return Tree(root).attribute("/etc/machine-id") or ""
+
+
+def writers_to(address: str, root: str = "/") -> tuple[int, ...]:
+    """The processes that still write for clienthv to a PCI function: the kernel keeps them waiting."""
+    tree, mark = Tree(root), f"{WRITES_TO}={address}"
+    numbers = (name for name in tree.names("/proc") or () if name.isdecimal())
+    return tuple(int(n) for n in numbers if mark in (tree.text(f"/proc/{n}/environ") or "").split("\0"))
+
+
+def stacked_on(interface: str, root: str = "/") -> tuple[str, ...]:
+    """The interfaces that stand on another (Documentation/ABI/testing/sysfs-class-net, upper_*): macvtap, bridges."""
+    names = Tree(root).names(f"/sys/class/net/{interface}") or ()
+    return tuple(name.removeprefix("upper_") for name in names if name.startswith("upper_"))
+
+
+def usb_place(port: str, root: str = "/") -> tuple[int, int] | None:
+    """Bus and device number of what is plugged into a port now; None where nothing is."""
+    tree, here = Tree(root), f"/sys/bus/usb/devices/{port}"
+    bus, device = tree.number(f"{here}/busnum"), tree.number(f"{here}/devnum")
+    return (bus, device) if bus is not None and device is not None else None
+
+
+def virtfn_index(physfn: str, address: str, root: str = "/") -> int | None:
+    """Which of a card's virtual functions one is, counted from 0 (Documentation/ABI/testing/sysfs-bus-pci, virtfnN)."""
+    tree, here = Tree(root), f"{folder('pci')}/{physfn}"
+    links = (name for name in tree.names(here) or () if name.startswith("virtfn"))
+    found = [name.removeprefix("virtfn") for name in links if tree.target(f"{here}/{name}") == address]
+    return int(found[0]) if found and found[0].isdecimal() else None
 
 
 def physfn_of(address: str, root: str = "/") -> str | None:

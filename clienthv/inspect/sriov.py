@@ -45,7 +45,9 @@ def read_card(address: str, root: str = "/") -> Card | None:
 def read_sriov(tree: Tree, here: str, interfaces: tuple[str, ...] | None) -> SrIov | None:
     """What a function's folder says; only a physical function that can have virtual ones has sriov_totalvfs.
 
-    Files: Documentation/ABI/testing/sysfs-bus-pci; offset, stride and vf_device from drivers/pci/iov.c (Linux 4.15).
+    The number of functions is read under a lock that a driver has which does not let go of the card (drivers/pci/iov.c,
+    sriov_numvfs_show): without a driver they are counted instead. Files: Documentation/ABI/testing/sysfs-bus-pci;
+    offset, stride and vf_device from drivers/pci/iov.c (Linux 4.15).
     """
     if not tree.exists(f"{here}/sriov_totalvfs"):
         return None
@@ -55,7 +57,7 @@ def read_sriov(tree: Tree, here: str, interfaces: tuple[str, ...] | None) -> SrI
     vf_device = tree.hexadecimal(f"{here}/sriov_vf_device")
     return SrIov(
         totalvfs=tree.number(f"{here}/sriov_totalvfs"),
-        numvfs=tree.number(f"{here}/sriov_numvfs"),
+        numvfs=tree.number(f"{here}/sriov_numvfs") if tree.target(f"{here}/driver") else len(links),
         virtfns=tuple(address for address in functions if address is not None and is_address(address)),
         offset=tree.number(f"{here}/sriov_offset"),
         stride=tree.number(f"{here}/sriov_stride"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final, NamedTuple
@@ -64,7 +65,8 @@ def start(site: Site, wanted: Wanted, request: Request, held: Journal, say: live
     before, host = wanted.before, live.read_host(site.connection, site.root, site.name)
     seen = before.seen if before else Seen()
     wish = keeping.asked(keeping.pinned(wanted.profile, seen), before, host, request.upgrade)
-    wish = keeping.with_mdev(wish._replace(guest=guests.read(wanted.profile.guest.os)), site.name)
+    wish = wish._replace(guest=guests.read(wanted.profile.guest.os), keeps_firmware=seen.firmware is not None)
+    wish = keeping.with_mdev(wish, site.name)
     last = before.plan if before else None
     for left in reversed(range(MOST)):
         attempt = _Attempt(site, wanted, request, held, say)
@@ -91,8 +93,8 @@ def without(wish: Asked, failure: BaseException, ready: Ready | None, say: live.
         return wish._replace(again=True)
     text = f"{failure.message}\n{failure.detail or ''}"
     blamed = blaming.blame(failure.fault, text, failure.hint, ready.plan, ready.host)
-    if not blamed:
-        raise failure
+    if not blamed or (wish.keeps_firmware and any(f.decision.kind is Kind.FIRMWARE for f in blamed.failed)):
+        raise failure  # a guest that was installed for UEFI does not start without
     say(f"{failure.message}; planning again without that")
     return wish._replace(failed=(*wish.failed, *blamed.failed), refused={**wish.refused, **dict(blamed.refused)})
 
@@ -103,8 +105,8 @@ def undoing(say: live.Say) -> Iterator[None]:
     with undisturbed():
         try:
             yield
-        except ClienthvError as e:
-            say(f"not everything could be set back: {e.message}; clienthv recover tries again")
+        except (ClienthvError, OSError) as e:
+            say(f"not everything could be set back: {e}; clienthv recover tries again")
 
 
 class _Attempt:
@@ -127,6 +129,7 @@ class _Attempt:
         for sentence in differences.between(last, plan) if last else ():
             self.say(sentence)
         kept = _still_offered(before.seen if before else Seen(), plan, host, self.say)
+        kept = kept if kept.uuid else msgspec.structs.replace(kept, uuid=str(uuid.uuid4()))
         preparing.hand_over(plan, site, self.held)
         options = wanted.options
         if wanted.new_mib is not None and options.disk is not None:

@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
     ``refused`` and ``failed`` are what the planner is told of a start that has just failed; ``beside`` is whether a
     device is added to what the VM has, which then is no more free than what others have;
-    ``again`` whether the same was asked for already.
+    ``again`` whether the same was asked for already; ``keeps_firmware`` whether the guest has seen its firmware.
     """
 
     profile: Profile
@@ -44,6 +44,7 @@ class Asked(NamedTuple):
     failed: tuple[Failed, ...] = ()
     beside: bool = False
     again: bool = False
+    keeps_firmware: bool = False
 
 
 def asked(profile: Profile, before: Remembered | None, host: Host, upgrade: Collection[Kind]) -> Asked:

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
 
 from clienthv import process
-from clienthv.errors import DiskError
+from clienthv.errors import DiskError, GuestError
 from clienthv.hostchanges import Fate, Outcome, name_of
 from clienthv.hypervisor import Connection, Domain
 from clienthv.journal import Journal, Owner
 from clienthv.lifecycle import remembered, slots
-from clienthv.model.change import NEW_IMAGE, Change, Setting, What
+from clienthv.model.change import NEW_IMAGE, Change, Setting, What, check
 
-_OWN: Final = "own"
+_OWN, _KEPT = "own", "kept"
 
 
 def define(connection: Connection, owner: Owner, xml: str, before: str | None, held: Journal) -> Domain:
     """Define a VM and note what the definition consists of. Raises HypervisorError and its kin.
 
-    ``before`` is the definition that there is. Firmware variables that the VM will have are its own, to go with a
-    definition that is taken back, when there was no file of them before.
+    ``before`` is the definition that there is. ``xml`` names the VM's UUID, by which whoever takes the definition back
+    knows it for the one that was made. Firmware variables that the VM will have are its own, to go with a definition
+    that is taken back, when there was no file of them before.
     """
     own = before is None and not connection.has_firmware_variables(owner.vm)
+    uuid = remembered.parse(xml).findtext("uuid") or ""
     setting = Setting(what=What.DOMAIN, device=owner.vm)
-    held.record(Change(setting=setting, before=before or "", after=_OWN if own else "kept"), owner)
+    try:
+        change = check(Change(setting=setting, before=before or "", after=f"{_OWN if own else _KEPT} {uuid}"))
+    except ValueError as e:
+        msg = f"VM {owner.vm} cannot be defined by clienthv: {e}"
+        raise GuestError(msg, hint="its definition is too large, or its name or UUID is none of clienthv's") from e
+    held.record(change, owner)
     domain = connection.define(xml, owner.vm)
     made = domain.xml(inactive=True)
     if (roomy := slots.with_spare_ports(made)) is not None:
@@ -35,16 +41,23 @@ def define(connection: Connection, owner: Owner, xml: str, before: str | None, h
 
 
 def undefine(connection: Connection, change: Change) -> Outcome:
-    """Make a VM's definition what it was. Raises HypervisorError and its kin."""
-    name, before = change.setting.device, change.before
+    """Make a VM's definition what it was, when it is the one that was made. Raises HypervisorError and its kin."""
+    name, before, what = change.setting.device, change.before, name_of(change.setting)
     domain = connection.find(name)
-    if before:
-        connection.define(before, name)
-        return Outcome(Fate.UNDONE, f"{name_of(change.setting)} is what it was")
     if domain is None:
         return Outcome(Fate.NOTHING_TO_UNDO, "")
-    domain.undefine(with_state=change.after == _OWN)
-    return Outcome(Fate.UNDONE, f"{name_of(change.setting)} is gone again")
+    kind, _, uuid = change.after.partition(" ")
+    xml = domain.xml(inactive=True)
+    noted = remembered.noted_inventory(xml)
+    if (uuid and domain.uuid != uuid) or (noted is not None and noted != remembered.inventory(xml)):
+        return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} was made or changed by somebody else since, and stays")
+    if domain.is_active():
+        return Outcome(Fate.STILL_NEEDED, f"{what} stays: the VM runs")
+    if before:
+        connection.define(before, name)
+        return Outcome(Fate.UNDONE, f"{what} is what it was")
+    domain.undefine(with_state=kind == _OWN)
+    return Outcome(Fate.UNDONE, f"{what} is gone again")
 
 
 def make_disk(disk: str, mib: int, owner: Owner, held: Journal) -> None:
@@ -59,10 +72,12 @@ def make_disk(disk: str, mib: int, owner: Owner, held: Journal) -> None:
     except OSError as e:
         msg = f"cannot make folder {path.parent}: {e.strerror}"
         raise DiskError(msg, hint="give --disk with a path you may write to") from e
-    part = path.with_name(f".{path.name[:100]}.{os.getpid()}{NEW_IMAGE}")
+    stem = path.name.encode()[:100].decode(errors="ignore")
+    part = path.with_name(f".{stem}.{os.getpid()}{NEW_IMAGE}")
     of_part = Setting(what=What.IMAGE, device=str(part))
     held.record(Change(setting=of_part, before="absent", after="new"), owner)
     process.create_image(part, mib)
+    _sync(part)
     of_image = Setting(what=What.IMAGE, device=str(path))
     held.record(Change(setting=of_image, before="absent", after=_identity(part)), owner)
     try:
@@ -89,11 +104,11 @@ def _put_in_place(part: Path, path: Path) -> None:
 def remove_disk(change: Change) -> Outcome:
     """Remove an image that was made for a start, unless a guest or somebody else has written to it since."""
     path, what = Path(change.setting.device), name_of(change.setting)
-    if not path.exists():
-        return Outcome(Fate.NOTHING_TO_UNDO, "")
-    if is_written_to(change):
-        return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} was written to since it was made, and stays")
     try:
+        if not path.exists():
+            return Outcome(Fate.NOTHING_TO_UNDO, "")
+        if is_written_to(change):
+            return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} was written to since it was made, and stays")
         path.unlink()
     except OSError as e:
         return Outcome(Fate.STILL_NEEDED, f"{what} cannot be removed: {e.strerror}")
@@ -107,6 +122,16 @@ def is_written_to(change: Change) -> bool:
 
 
 def _identity(path: Path) -> str:
-    """What tells a file from others, and from itself once it is written to."""
+    """What tells a file from others of its folder, and from itself once it is written to."""
     status = path.stat()
-    return f"{status.st_dev} {status.st_ino} {status.st_size} {status.st_mtime_ns}"
+    return f"{status.st_ino} {status.st_size} {status.st_mtime_ns}"
+
+
+def _sync(path: Path) -> None:
+    """Have a file and its name on the disk, so that a power cut leaves what is written down of it."""
+    for place in (path, path.parent):
+        handle = os.open(place, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

@@ -8,15 +8,17 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import msgspec
 from lxml import etree
 
-from clienthv import guests, journal, render
+from clienthv import guests, inspect, journal, render
 from clienthv.errors import ClienthvError, GuestError, PlanError, UsageError
 from clienthv.hypervisor import Connection, Domain
-from clienthv.lifecycle import attempts, keeping, live, looking, preparing, remembered, returning
+from clienthv.hypervisor.domain import host_functions
+from clienthv.lifecycle import attempts, live, looking, preparing, remembered, returning
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.returning import Site
 from clienthv.model import profile as profile_model
@@ -33,9 +35,6 @@ from clienthv.strategies import selecting
 
 KINDS: Final = tuple(k for k in STRATEGIES if set(HOST_DEVICES) & set(STRATEGIES[k]) and selecting.class_of(k))
 """The kinds that can be attached: those with PCI functions of the host."""
-
-LET_GO_WITHIN: Final = 30
-"""Seconds that a guest gets to let go of a device."""
 
 
 class Plugged(NamedTuple):
@@ -72,20 +71,19 @@ def attach(connection: Connection, name: str, what: Plugged, allow: tuple[RoleNa
     ours = _ours(connection, name)
     site = Site(connection, name)
     with journal.held(returning.where(), f"clienthv attach {name}", say) as held:
-        for sentence in returning.finish_or_undo(site, held):
-            say(sentence)
+        returning.settle_before(site, held, say)
         profile = _profile(what, ours, allow, live.read_host(connection))
-        wish = keeping.with_mdev(Asked(profile, guest=guests.read(profile.guest.os), beside=True), name)
-        for _ in range(attempts.MOST):
+        wish = Asked(profile, guest=guests.read(profile.guest.os), beside=True)
+        for left in reversed(range(attempts.MOST)):
             plug = _Plug(site, held, what)
             try:
                 return plug.carry_out(wish, say)
             except BaseException as e:
                 plug.take_back(say)
-                if not isinstance(e, ClienthvError):
+                if not isinstance(e, ClienthvError) or not left:
                     raise
                 wish = attempts.without(wish, e, plug.ready, say)
-        raise AssertionError
+        raise AssertionError  # the last round returns or raises
 
 
 class _Plug:
@@ -103,9 +101,9 @@ class _Plug:
         try:
             self.ready = preparing.make_ready(self.site, wish, self.held, say)
         except NoRungError as e:
-            raise _cannot(self.what, e.rejected) from e
+            raise _cannot(self.site.name, self.what, e.rejected) from e
         plan = self.ready.plan
-        decision = _wanted(self.what, plan.decisions)
+        decision = _wanted(self.site.name, self.what, plan.decisions)
         for warning in plan.warnings:
             if warning.detail.startswith(f"{decision.name}:"):
                 say(f"warning: {warning.detail} [{warning.code}]")
@@ -121,13 +119,19 @@ class _Plug:
     def take_back(self, say: live.Say) -> None:
         """Undo what this try has made, and leave alone what the VM has had before."""
         with attempts.undoing(say):
+            self.site.connection.revive()
             for element in reversed(self._attached):
-                self.site.connection.domain(self.site.name).detach(element)
+                with suppress(ClienthvError):  # a guest that ended, or does not let go: what it has stays its own
+                    self.site.connection.domain(self.site.name).detach(element)
             for sentence in returning.take_back(self.site, self.held, begun=True):
                 say(sentence)
 
 
 def _ours(connection: Connection, name: str) -> remembered.Remembered:
+    """What a running VM of clienthv's remembers. Raises GuestError, UsageError."""
+    if not values.is_vm_name(name):
+        msg = f"{name!r} cannot be the name of a VM of clienthv's"
+        raise UsageError(msg, hint="virsh attach-device takes any domain")
     domain = connection.domain(name)
     looking.must_run(domain)
     known = remembered.read(domain.xml(), name)
@@ -172,36 +176,38 @@ def _kind_at(address: str, host: Host) -> Kind:
     return kind
 
 
-def _wanted(what: Plugged, decisions: tuple[Decision, ...]) -> Decision:
+def _wanted(name: str, what: Plugged, decisions: tuple[Decision, ...]) -> Decision:
     """The decision for what is attached. Raises PlanError, with all that speaks against a USB device."""
     if what.usb is None:
         return next(d for d in decisions if d.strategy in HOST_DEVICES)
     decision = next(d for d in decisions if d.kind is Kind.USB_DEVICE)
     if decision.device is None:
-        raise _cannot(what, decision.rejected)
+        raise _cannot(name, what, decision.rejected)
     return decision
 
 
-def _cannot(what: Plugged, rejected: Sequence[Rejected]) -> PlanError:
+def _cannot(name: str, what: Plugged, rejected: Sequence[Rejected]) -> PlanError:
     """The error for what cannot be attached, with what speaks against that device, or against every one of its kind."""
     about = [r for r in rejected if what.address in (None, r.device)] or rejected
     reasons = dict.fromkeys(f"not {r.strategy}: {r.detail} [{r.reason}]" for r in about)
     msg = "\n  ".join([f"{what.usb or what.address or what.kind} cannot be attached", *reasons])
-    fixes = [r.fix for r in about if r.fix]
-    roles = dict.fromkeys(role for fix in fixes for role in re.findall(r'allow = \["([a-z-]+)"\]', fix))
+    # Of a kind the first device is told; which roles are given up is of one device alone.
+    fixes = {r.device: [x.fix for x in about if x.fix and x.device == r.device] for r in about if r.fix}
+    device, its = next(iter(fixes.items()), (None, []))
+    roles = dict.fromkeys(role for fix in its for role in re.findall(r'allow = \["([a-z-]+)"\]', fix))
     if roles:
         allow = " ".join(f"--allow {role}" for role in roles)
-        return PlanError(msg, hint=f"if you mean it: clienthv attach NAME {what.usb or what.address} {allow}")
-    return PlanError(msg, hint=fixes[0] if fixes else None)
+        return PlanError(msg, hint=f"if you mean it: clienthv attach {name} {what.usb or device} {allow}")
+    return PlanError(msg, hint=its[0] if its else None)
 
 
 def _elements(xml: str) -> Iterator[str]:
     """The devices of the host in a domain, each as it is attached: a running guest has booted already."""
     devices = remembered.parse(xml).find("devices")
-    for element in (*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")):
+    for element in _of_the_host(devices):
         for boot in element.iterfind("boot"):
             element.remove(boot)
-        yield str(etree.tostring(element, encoding="unicode"))
+        yield _text(element)
 
 
 def _note(domain: Domain, decisions: tuple[Decision, ...]) -> None:
@@ -213,59 +219,76 @@ def _note(domain: Domain, decisions: tuple[Decision, ...]) -> None:
 def detach(connection: Connection, name: str, what: Plugged, seconds: float, say: live.Say) -> list[str]:
     """Take a device of the host from a running VM, and give it back; what was done, in sentences.
 
-    Raises GuestError where the VM has no such device, or its guest does not let go of it.
+    Others may change the host while the guest is waited for. Raises GuestError where the VM has no such device, or its
+    guest does not let go of it.
     """
     _ours(connection, name)
     site, domain = Site(connection, name), connection.domain(name)
+    found = _matching(domain, what)
+    if not found:
+        msg = f"VM {name} has no such device of the host: {what.usb or what.address or what.kind}"
+        raise GuestError(msg, hint=f"clienthv status {name} shows what it has")
+    functions = {f for element in found for f in _functions(element)}
+    of_cards = [(f, card := inspect.physfn_of(f), inspect.virtfn_index(card, f) if card else None) for f in functions]
+    for element in found:
+        domain.detach(element)
+    deadline = time.monotonic() + seconds
+    while domain.is_active() and _matching(domain, what):
+        if time.monotonic() > deadline:
+            msg = f"the guest of VM {name} has not let go of the device within {seconds:.0f} s"
+            raise GuestError(msg, hint="let the guest eject it, or wait until it has started: it may do so yet")
+        time.sleep(0.2)
     with journal.held(returning.where(), f"clienthv detach {name}", say) as held:
-        found = _matching(domain, what)
-        if not found:
-            msg = f"VM {name} has no such device of the host: {what.usb or what.address or what.kind}"
-            raise GuestError(msg, hint=f"clienthv status {name} shows what it has")
-        for element in found:
-            domain.detach(element)
-        deadline = time.monotonic() + seconds
-        while _matching(domain, what):
-            if time.monotonic() > deadline:
-                msg = f"the guest of VM {name} has not let go of the device within {seconds:.0f} s"
-                raise GuestError(msg, hint="let the guest eject it, or a guest without ACPI hot-plug keeps it")
-            time.sleep(0.2)
-        functions = {f for element in found for f in _functions(element)}
+        if not domain.is_active():
+            return [f"VM {name} stopped meanwhile", *returning.finish_or_undo(site, held)]
         _note(domain, tuple(d for d in remembered.attached(domain.xml()) if not _is(d, what, functions)))
-        return [*(f"VM {name} has given back {f}" for f in sorted(functions) or [str(what.usb)]),
-                *returning.give_back(site, held, functions)]  # fmt: skip
+        given = [f"VM {name} has given back {f}" for f in sorted(functions) or [str(what.usb)]]
+        return given + returning.give_back(site, held, of_cards)
 
 
 def _is(decision: Decision, what: Plugged, functions: set[str]) -> bool:
-    return bool(functions & set(decision.functions)) or (what.usb is not None and decision.device == str(what.usb))
+    """Whether a decision is for what was detached."""
+    if what.usb is None or decision.kind is not Kind.USB_DEVICE or decision.device is None:
+        return bool(functions & set(decision.functions))
+    named = UsbName.parse(decision.device)
+    return named.ids == what.usb.ids and (None in (named.port, what.usb.port) or named.port == what.usb.port)
 
 
 def _matching(domain: Domain, what: Plugged) -> list[str]:
     """The devices of a running VM that are meant, as libvirt has them; of a kind the one attached last."""
-    known = remembered.read(domain.xml(), domain.name)
-    decisions = (*(known.plan.decisions if known is not None else ()), *remembered.attached(domain.xml()))
-    of_kind = [d for d in decisions if d.kind is what.kind and d.strategy in HOST_DEVICES]
+    xml = domain.xml()
+    known = remembered.read(xml, domain.name)
+    decisions = (*(known.plan.decisions if known is not None else ()), *remembered.attached(xml))
+    there = [(e, _text(e)) for e in _of_the_host(remembered.parse(xml).find("devices"))]
+    has = {f for _, text in there for f in _functions(text)}
+    of_kind = [d for d in decisions if d.kind is what.kind and has & set(d.functions)]
     meant = {what.address} if what.address is not None else set(of_kind[-1].functions) if of_kind else set()
     if what.address is not None:  # with what came along
         meant |= {f for d in decisions if what.address in d.functions for f in d.functions}
-    devices: Any = remembered.parse(domain.xml()).find("devices")
-    found = []
-    for element in (*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")):
-        text = str(etree.tostring(element, encoding="unicode"))
-        if meant & set(_functions(text)) or (what.usb is not None and what.usb.ids in _usb_ids(element)):
-            found.append(text)
-    return found
+    usb = what.usb
+    return [text for e, text in there if meant & set(_functions(text)) or (usb is not None and _is_usb(e, usb))]
+
+
+def _of_the_host(devices: Any) -> tuple[Any, ...]:
+    return (*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']"))
+
+
+def _text(element: Any) -> str:
+    return str(etree.tostring(element, encoding="unicode"))
 
 
 def _functions(element: str) -> tuple[str, ...]:
     """The PCI functions that a device's element names."""
-    from clienthv.hypervisor.domain import host_functions
-
     return host_functions(f"<domain><devices>{element}</devices></domain>")
 
 
-def _usb_ids(element: Any) -> str:
-    vendor, product = element.find("source/vendor"), element.find("source/product")
+def _is_usb(element: Any, name: UsbName) -> bool:
+    """Whether a device's element is a USB device of these ids, and, where a port is named, what is plugged in there."""
+    vendor, product, place = (element.find(f"source/{tag}") for tag in ("vendor", "product", "address"))
     if vendor is None or product is None:
-        return ""
-    return f"{int(vendor.get('id', '0'), 0):04x}:{int(product.get('id', '0'), 0):04x}"
+        return False
+    ids = f"{int(vendor.get('id', '0'), 0):04x}:{int(product.get('id', '0'), 0):04x}"
+    if ids != name.ids or name.port is None:
+        return ids == name.ids
+    numbers = (int(place.get("bus", "0")), int(place.get("device", "0"))) if place is not None else None
+    return numbers is not None and numbers == inspect.usb_place(name.port)

@@ -94,7 +94,9 @@ def hand_over(plan: Plan, site: Site, held: Journal) -> None:
     if not moving:
         return
     with _about(Fault.VFIO):
-        _make_one(Setting(what=What.LOAD_MODULE, device=VFIO_PCI), "loaded", site, held)
+        module = Setting(what=What.LOAD_MODULE, device=VFIO_PCI)
+        held.join([module], site.owner)
+        _make_one(module, "loaded", site, held)
     for address in moving:
         with _about(Fault.FUNCTION):
             _make_one(Setting(what=What.DRIVER, device=address), NO_DRIVER, site, held)
@@ -106,7 +108,7 @@ def _about(fault: Fault) -> Iterator[None]:
     """Say of an error what it is about, so that what it is laid to can be done without."""
     try:
         yield
-    except HostError as e:
+    except RefusedError as e:
         raise type(e)(e.message, hint=e.hint, detail=e.detail, fault=fault) from e
 
 
@@ -149,7 +151,8 @@ def _make_all(plan: Plan, site: Site, held: Journal) -> None:
 def _try_one(wanted: HostChange, site: Site, held: Journal) -> None:
     what = What(wanted.action)
     mdev = uuid_of(site.name) if what is What.CREATE_MDEV else msgspec.UNSET
-    setting = Setting(what=what, device=wanted.device, interface=wanted.interface, index=wanted.index, mdev=mdev)
+    device = f"{wanted.device} {site.name}" if what is What.HUGEPAGES else wanted.device
+    setting = Setting(what=what, device=device, interface=wanted.interface, index=wanted.index, mdev=mdev)
     try:
         _make_one(setting, wanted.value or "", site, held)
     except RefusedError as e:
@@ -196,5 +199,5 @@ def _why_not(plan: Plan, kind: Kind) -> str:
 def _give_up(site: Site, held: Journal, why: str, say: live.Say) -> None:
     """Take back what was made on a card that did not lead to a virtual function."""
     say(f"{why}; planning without")
-    for sentence in returning.take_back(site, held):
+    for sentence in returning.take_back(site, held, begun=True):
         say(sentence)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from clienthv import journal
-from clienthv.errors import ClienthvError, HostError
+from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import Choice, Connection
 from clienthv.lifecycle import live, returning
 from clienthv.lifecycle.returning import Site
 
 
-def recover(say: live.Say) -> list[str]:
-    """What was done, in sentences. Raises DocumentError, and HostError that names what stays and why."""
+def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
+    """What was done, in sentences. Raises DocumentError, and HostError that names what stays and why.
+
+    ``quiet`` is not to fail of what is merely in use: whoever asks every minute hears of it when it has ended.
+    """
     here = returning.where()
     done: list[str] = []
     stays: list[str] = []
@@ -25,7 +30,8 @@ def recover(say: live.Say) -> list[str]:
                             done += returning.finish_or_undo(site, held)
                         except ClienthvError as e:
                             stays.append(e.message)
-                stays += [w for changes in _left_by_those_that_ended(connection) for w in changes]
+                if not quiet:
+                    stays += [w for changes in _left_by_those_that_ended(connection) for w in changes]
         except ClienthvError as e:
             stays.append(e.message)
     if stays:
@@ -35,5 +41,9 @@ def recover(say: live.Say) -> list[str]:
 
 
 def _left_by_those_that_ended(connection: Connection) -> list[tuple[str, ...]]:
-    running = {domain.name for domain in connection.domains() if domain.is_active()}
+    running = set()
+    for domain in connection.domains():
+        with suppress(GuestError):  # gone in the meantime
+            if domain.is_active():
+                running.add(domain.name)
     return [changes for name, changes in returning.left_behind(connection).items() if name not in running]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from contextlib import suppress
 from typing import NamedTuple
 
 from clienthv import hostchanges, inspect, journal, places
-from clienthv.errors import ClienthvError
-from clienthv.hostchanges import Fate, Outcome
-from clienthv.hypervisor import Connection
+from clienthv.errors import ClienthvError, GuestError
+from clienthv.hostchanges import BlockedError, Fate, Outcome
+from clienthv.hypervisor import Connection, Domain, DomainState
 from clienthv.journal import Entry, Journal, Owner, Where
 from clienthv.lifecycle import live, making
-from clienthv.model.change import HANDING_OVER, OF_A_START, What
+from clienthv.model.change import HANDING_OVER, OF_A_START, Setting, What
 
 
 class Site(NamedTuple):
@@ -79,11 +80,21 @@ def settle(site: Site, say: live.Say) -> list[str]:
         return finish_or_undo(site, held)
 
 
-def take_back(site: Site, held: Journal, *, begun: bool = False, devices: Collection[str] | None = None) -> list[str]:
+class Concerned(NamedTuple):
+    """Which changes are to be undone: on which devices, and of which virtual functions (card and number)."""
+
+    devices: Collection[str]
+    functions: Collection[tuple[str, int | None]] = ()
+
+    def holds(self, setting: Setting) -> bool:
+        """Whether a setting is one of them."""
+        return setting.device in self.devices or (setting.device, setting.index) in self.functions
+
+
+def take_back(site: Site, held: Journal, *, begun: bool = False, only: Concerned | None = None) -> list[str]:
     """Undo a VM's changes, the last one first, and say what was done. Raises HostError.
 
-    ``begun`` is to undo what was made for something that has not come to an end alone, ``devices`` what was changed on
-    these functions alone.
+    ``begun`` is to undo what was made for something that has not come to an end alone, ``only`` what concerns these.
     What a running VM needs too stays, for that VM to be undone after. A change in the way of which something stands
     stays with this VM, and so does what was changed on the same card before it. What cannot be set back is told when
     all else has been tried.
@@ -94,20 +105,14 @@ def take_back(site: Site, held: Journal, *, begun: bool = False, devices: Collec
     failures: list[ClienthvError] = []
     for entry in reversed(held.of(site.owner)):
         setting = entry.change.setting
-        if (begun and entry.by != site.owner) or (devices is not None and setting.device not in devices):
-            continue
-        others = running_owners(site, entry)
-        if others:
-            said.append(f"{words(entry)} for VM {', '.join(o.vm for o in others)}, and stays")
-            held.release_to(setting, others)
+        if (begun and entry.by != site.owner) or (only is not None and not only.holds(setting)):
             continue
         if setting.device in stuck:
             continue
-        if setting.device in taken_over and setting.what is What.LINK_UP:
-            held.forget(setting)
-            continue
         try:
-            fate, sentence = _undo(site, entry)
+            fate, sentence = _take_back(site, entry, held, taken_over)
+        except BlockedError as e:
+            fate, sentence = Fate.STILL_NEEDED, e.message
         except ClienthvError as e:
             failures.append(e)
             stuck.add(setting.device)
@@ -116,29 +121,50 @@ def take_back(site: Site, held: Journal, *, begun: bool = False, devices: Collec
         if fate is Fate.STILL_NEEDED:
             said.append("clienthv recover undoes it and what came before it, once that has ended")
             stuck.add(setting.device)
-            continue
-        if fate is Fate.CHANGED_BY_OTHERS and setting.what is What.CREATE_VFS:
-            taken_over.add(setting.device)  # their functions need the link
-        held.forget(setting)
     if failures:
         first = failures[0]
         raise type(first)("; ".join([*said, *(e.message for e in failures)]), hint=first.hint, detail=first.detail)
     return said
 
 
-def give_back(site: Site, held: Journal, functions: Collection[str]) -> list[str]:
+def _take_back(site: Site, entry: Entry, held: Journal, taken_over: set[str]) -> Outcome:
+    """Undo one change, or leave it to others, and strike it out. Raises HostError and its kin."""
+    setting = entry.change.setting
+    if others := running_owners(site, entry):
+        held.release_to(setting, others)
+        names = ", ".join(o.vm for o in others)
+        return Outcome(Fate.NOTHING_TO_UNDO, f"{words(entry)} for VM {names}, and stays")
+    if setting.device in taken_over and setting.what is What.LINK_UP:
+        held.forget(setting)
+        return Outcome(Fate.NOTHING_TO_UNDO, "")
+    outcome = _undo(site, entry)
+    if outcome.fate is Fate.STILL_NEEDED:
+        return outcome
+    if outcome.fate is Fate.CHANGED_BY_OTHERS and setting.what is What.CREATE_VFS:
+        taken_over.add(setting.device)  # their functions need the link
+    if outcome.fate is Fate.UNDONE and setting.what is What.HUGEPAGES:
+        held.lower(entry.change)
+    held.forget(setting)
+    return outcome
+
+
+def give_back(site: Site, held: Journal, functions: Collection[tuple[str, str | None, int | None]]) -> list[str]:
     """Undo what was changed for functions that a running VM has no more, and on their card when it has none of it left.
 
-    What was done, in sentences. Raises HostError.
+    ``functions`` are each an address, and the card and number of a virtual one. What was done, in sentences. Raises
+    HostError.
     """
     has = set(site.connection.domain(site.name).claims().functions)
-    cards = {card for f in functions if (card := inspect.physfn_of(f, site.root)) is not None}
-    kept = {card for f in has if (card := inspect.physfn_of(f, site.root)) is not None}
-    return take_back(site, held, devices={*functions, *(cards - kept)} - has)
+    kept = {inspect.physfn_of(f, site.root) for f in has}
+    gone = {f for f, _, _ in functions} | {card for _, card, _ in functions if card is not None and card not in kept}
+    pairs = {(card, index) for _, card, index in functions if card is not None}
+    return take_back(site, held, only=Concerned(gone - has, pairs))
 
 
 def _undo(site: Site, entry: Entry) -> Outcome:
     setting = entry.change.setting
+    if setting.what is What.IMAGE and _runs(site.connection, site.name):
+        return Outcome(Fate.STILL_NEEDED, f"{hostchanges.name_of(setting)} stays: VM {site.name} runs")
     if setting.what in HANDING_OVER and (vms := _running_with(setting.device, site)):
         return Outcome(Fate.STILL_NEEDED, f"{setting.device} stays as it is: VM {', '.join(vms)} has it")
     match entry.change.setting.what:
@@ -152,7 +178,21 @@ def _undo(site: Site, entry: Entry) -> Outcome:
 
 def _running_with(function: str, site: Site) -> list[str]:
     """The VMs that run, or are being started, with a PCI function: they may not have opened it yet."""
-    return [d.name for d in site.connection.domains() if d.is_active() and function in d.claims().functions]
+    found = []
+    for domain in site.connection.domains():
+        with suppress(GuestError):  # one that is gone in the meantime has nothing
+            if domain.is_active() and function in domain.claims().functions:
+                found.append(domain.name)
+    return found
+
+
+def settle_before(site: Site, held: Journal, say: live.Say) -> None:
+    """Settle what an earlier start has left, and tell what cannot be: that is no reason not to start now."""
+    try:
+        for sentence in finish_or_undo(site, held):
+            say(sentence)
+    except ClienthvError as e:
+        say(f"{e.message}; going on")
 
 
 def finish_or_undo(site: Site, held: Journal) -> list[str]:
@@ -166,19 +206,35 @@ def finish_or_undo(site: Site, held: Journal) -> list[str]:
     if not begun:
         return [] if active else take_back(site, held)
     if domain is not None and active:
-        starting = any(e.change.setting.what in OF_A_START for e in begun)
-        if not starting:  # an attach: what the guest has not got goes back
-            lost = {e.change.setting.device for e in begun} - set(domain.claims().functions)
-            said = take_back(site, held, begun=True, devices=lost)
-            held.started(site.owner)
-            return said
+        if not any(e.change.setting.what in OF_A_START for e in begun):
+            return _undo_attach(site, held, begun, set(domain.claims().functions))
         if domain.has_run():
             held.started(site.owner)
             return [f"VM {site.name} runs: its start, which was cut short, counts as finished"]
         domain.destroy()
+    elif domain is not None and _ran(site, domain, begun):
+        held.started(site.owner)  # its definition stays, and its firmware's and TPM's state
     if any(_written_to(entry) for entry in begun):
         held.started(site.owner)  # the guest ran and ended: its image and definition stay
     return take_back(site, held)
+
+
+def _undo_attach(site: Site, held: Journal, begun: list[Entry], has: set[str]) -> list[str]:
+    """Undo what was made for a device that the running guest has not got. Raises HostError and its kin."""
+    cards = {inspect.physfn_of(f, site.root) for f in has}
+    lost = {e.change.setting.device for e in begun} - has - cards
+    said = take_back(site, held, begun=True, only=Concerned(lost))
+    held.started(site.owner)
+    return said
+
+
+def _ran(site: Site, domain: Domain, begun: list[Entry]) -> bool:
+    """Whether a guest that does not run may have, since its start was written down: it ended, or QEMU has logged."""
+    state, why = domain.state()
+    since = max((e.at for e in begun if e.change.setting.what is What.DOMAIN), default=None)
+    logged = site.connection.log_time(site.name)
+    ended = state in (DomainState.SHUTOFF, DomainState.CRASHED) and bool(why)
+    return since is not None and (ended or (logged is not None and logged >= since))
 
 
 def _written_to(entry: Entry) -> bool:
@@ -203,8 +259,7 @@ def _runs(connection: Connection, name: str) -> bool:
 def withdraw_trust(site: Site, held: Journal) -> None:
     """Undo the trust that VMs left behind which do not run: the function's next guest is not to inherit it."""
     for entry in reversed(held.entries):
-        if entry.change.setting.what is not What.VF_TRUST:
-            continue
-        if site.owner in entry.owners or not running_owners(site, entry):
+        mine = site.owner in entry.owners and _runs(site.connection, site.name)
+        if entry.change.setting.what is What.VF_TRUST and not mine and not running_owners(site, entry):
             hostchanges.take_back(entry.change, site.root)
             held.forget(entry.change.setting)

@@ -40,8 +40,7 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
         return Started(name, before.plan if before else None, already_running=True, state=there.state()[0])
     site = Site(connection, name)
     with journal.held(returning.where(), f"clienthv up {name}", say) as held:
-        for sentence in returning.finish_or_undo(site, held):
-            say(sentence)
+        returning.settle_before(site, held, say)
         name, before, given = _who(connection, request)
         there = connection.find(name)
         if there is not None and there.is_active():
@@ -51,7 +50,9 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
         profile, chain = given if given is not None else _recall(before, name)
         options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
         files.refuse_shared(options, name, connection)
-        wanted = Wanted(profile, chain, options, new_mib, before, there.xml(inactive=True) if there else None)
+        wanted = Wanted(
+            profile, chain, options, new_mib, before, there.xml(inactive=True, whole=True) if there else None
+        )
         plan = attempts.start(site, wanted, request, held, say)
     return Started(name, plan, already_running=False, state=DomainState.RUNNING)
 
@@ -61,17 +62,24 @@ def _who(
 ) -> tuple[str, Remembered | None, tuple[Profile, tuple[ProfileText, ...]] | None]:
     """The VM's name, what it remembers when it is there, and the profile when one was given."""
     target, name = request.target, request.name
-    if name is not None and not values.is_vm_name(name):
-        msg = f"{name!r} cannot be a VM's name"
-        raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
+    if name is not None:
+        _refuse_odd(name)
     if name is None and not profiles.is_path(target):
         domain = connection.find(target)
         if domain is not None:
+            _refuse_odd(target)
             return target, _ours(domain), None
     profile, chain = profiles.load(target)
     vm_name = name or profile.name
     domain = connection.find(vm_name)
     return vm_name, _ours(domain) if domain is not None else None, (profile, chain)
+
+
+def _refuse_odd(name: str) -> None:
+    """Refuse a name that libvirt may take, and neither files nor the journal. Raises UsageError."""
+    if not values.is_vm_name(name):
+        msg = f"{name!r} cannot be a VM's name"
+        raise UsageError(msg, hint="use letters, digits and _ . + -, at most 64, and begin with a letter or digit")
 
 
 def _ours(domain: Domain) -> Remembered:

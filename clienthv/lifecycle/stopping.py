@@ -33,7 +33,7 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
     site = Site(connection, name)
     done: list[str] = []
     if connection.find(name) is None or returning.was_cut_short(site):
-        done = returning.settle(site, say)
+        done = _settled(site, say)
         if done and connection.find(name) is None:
             return done
     domain = connection.domain(name)
@@ -53,6 +53,16 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
         image = f"its disk image {ours.options.disk}, " if ours is not None and ours.options.disk else ""
         done.append(f"VM {name} is forgotten; {image}UEFI variables and TPM state stay where it had any")
     return done
+
+
+def _settled(site: Site, say: live.Say) -> list[str]:
+    """Settle what was cut short; what cannot be is no reason to keep a VM running."""
+    try:
+        return returning.settle(site, say)
+    except ClienthvError as e:
+        if site.connection.find(site.name) is None:
+            raise
+        return [e.message]
 
 
 def _give_back(site: Site, ran: remembered.Remembered | None, stopped: str, say: live.Say) -> list[str]:

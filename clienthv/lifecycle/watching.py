@@ -5,8 +5,9 @@ from __future__ import annotations
 import time
 from typing import Final
 
-from clienthv.errors import GuestError
+from clienthv.errors import ClienthvError, GuestError
 from clienthv.hypervisor import SIGN_OF_LIFE, Connection, Domain, DomainState
+from clienthv.hypervisor.domain import DESTROYED, ENDED_BY_ITSELF, INTERNAL_ERROR
 from clienthv.model import faults
 from clienthv.model.faults import Fault
 
@@ -17,7 +18,6 @@ _AT_ONCE: Final = 15.0
 """Seconds in which a guest that is started has to get anywhere: its first instruction takes a moment, on any PC."""
 _FIRST_SIGN: Final = 0.02  # seconds of processor time: some millions of instructions
 _POLL: Final = 0.02
-_ENDED_BY_ITSELF: Final = "the guest shut down"
 
 
 def see_it_run(connection: Connection, domain: Domain) -> None:
@@ -30,15 +30,16 @@ def see_it_run(connection: Connection, domain: Domain) -> None:
     while True:
         state, why = domain.state()
         if state in (DomainState.SHUTOFF, DomainState.CRASHED):
-            if state is DomainState.SHUTOFF and why == _ENDED_BY_ITSELF:
+            if state is DomainState.SHUTOFF and why == ENDED_BY_ITSELF:
                 return
             raise _died(connection, domain.name, why)
         if state is DomainState.PAUSED:
             if not why:
                 return  # somebody paused it
             msg = f"VM {domain.name} was paused at its start by {why}"
-            raise GuestError(msg, hint=_INSPECT, detail=connection.log_tail(domain.name), fault=Fault.KVM)
-        used = domain.cpu_seconds()
+            fault, hint = (Fault.KVM, _INSPECT) if why == INTERNAL_ERROR else (None, _LOG)
+            raise GuestError(msg, hint=hint, detail=connection.log_tail(domain.name), fault=fault)
+        used = _used(domain, last)
         if used >= _FIRST_SIGN and used > last > 0:
             return
         last = used
@@ -50,15 +51,24 @@ def see_it_run(connection: Connection, domain: Domain) -> None:
         time.sleep(_POLL)
 
 
+def _used(domain: Domain, last: float) -> float:
+    """Processor time in seconds; as before where the guest has just ended, which its state tells next."""
+    try:
+        return domain.cpu_seconds()
+    except ClienthvError:
+        return last
+
+
 _INSPECT: Final = "clienthv inspect shows whether KVM works"
+_LOG: Final = "QEMU's log says more; clienthv inspect shows whether KVM works"
 
 
 def _died(connection: Connection, name: str, why: str) -> GuestError:
     """What to say of a guest whose QEMU ended at once, with QEMU's last words."""
     log = connection.log_tail(name)
-    known = faults.recognise(None, log)
+    known = faults.recognise(None, log) if why != DESTROYED else None
     msg = f"VM {name} stopped at its start" + (f": {why}" if why else "")
-    hint = known.hint if known is not None else "QEMU's log says more; clienthv inspect shows whether KVM works"
+    hint = known.hint if known is not None else _LOG
     return GuestError(msg, hint=hint, detail=log, fault=known.fault if known is not None else None)
 
 

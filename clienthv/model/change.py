@@ -23,7 +23,7 @@ _ADDRESS: Final = re.compile(values.PCI_ADDRESS_PATTERN)
 _LAST_VF: Final = 0xFFFF  # NumVFs has 16 bits (PCIe Base Specification, SR-IOV extended capability)
 _NUMBER: Final = re.compile(r"(?:0|[1-9][0-9]{0,7})\Z")
 _DRIVER: Final = re.compile(r"[0-9A-Za-z][0-9A-Za-z_.-]{0,63}\Z")
-_FILE: Final = re.compile(r"(?:new|[0-9]+ [0-9]+ [0-9]+ [0-9]+)\Z")
+_FILE: Final = re.compile(r"(?:new|[0-9]+ [0-9]+ [0-9]+)\Z")
 _PAGE_KIB: Final = frozenset({"2048", "1048576"})  # x86-64 has pages of 2 MiB and 1 GiB
 
 NO_DRIVER: Final = "none"
@@ -110,7 +110,7 @@ _VALUES: Final[dict[What, Callable[[str], bool]]] = {
 
 _DEVICES: Final[dict[What, Callable[[str], bool]]] = {
     What.LOAD_MODULE: frozenset({VFIO_PCI}).__contains__,
-    What.HUGEPAGES: _PAGE_KIB.__contains__,
+    What.HUGEPAGES: lambda text: text.partition(" ")[0] in _PAGE_KIB and values.is_vm_name(text.partition(" ")[2]),
     What.IMAGE: lambda text: text.startswith("/") and values.is_plain_text(text),
     What.DOMAIN: values.is_vm_name,
 }
@@ -120,8 +120,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """One setting: of which physical function; ``interface`` is its network interface, ``index`` a VF's number.
 
     The link state and the trust need the interface; what is set for one function needs its index; a mediated device
-    its UUID as ``mdev``. What belongs to no function has in ``device`` what it is: a module, the size of a page, an
-    image's path, a VM's name.
+    its UUID as ``mdev``. What belongs to no function has in ``device`` what it is: a module, an image's path, a VM's
+    name; of huge pages their size in KiB and the VM that they were made for.
     """
 
     what: What
@@ -129,6 +129,11 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     interface: str | None = None
     index: Annotated[int, Meta(ge=0, le=_LAST_VF)] | None = None
     mdev: str | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def pages_kib(self) -> str:
+        """The size in KiB of huge pages."""
+        return self.device.partition(" ")[0]
 
     @property
     def uuid(self) -> str:
@@ -139,7 +144,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 class Change(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A setting with the value it had and the value it gets.
 
-    A definition's are its XML, or "" where there is none, and what the VM's firmware state is ("kept" or "own").
+    A definition's are its XML, or "" where there is none, and what the VM's firmware state is ("kept" or "own") with
+    its UUID.
     """
 
     setting: Setting

@@ -112,7 +112,7 @@ _KNOWN: Final = (
     Known(
         Fault.FUNCTION,
         r"PCI device \S+ is not assignable|Non-endpoint PCI devices|must be manually detached|"
-        r"[Ff]ailed to (?:bind|unbind|add) .*PCI|failed getting region info|failed to find romfile",
+        r"[Ff]ailed to (?:bind|unbind|add) .*PCI|failed getting region info",
         HostError,
         _VFIO,
     ),
@@ -136,6 +136,7 @@ _KNOWN: Final = (
         HostError,
         _KVM,
     ),
+    Known(Fault.OTHER, r"_VARS\.\w+'?: ", HostError, "these are the guest's UEFI variables; look at that file"),
     Known(
         Fault.FIRMWARE,
         r"Unable to find (?:'\S+'|any) firmware|(?:OVMF|edk2|/firmware/)\S*'?: No such file|could not load PC BIOS|"
@@ -146,11 +147,11 @@ _KNOWN: Final = (
     Known(Fault.HUGEPAGES, r"hugetlbfs|unable to map backing store for guest RAM", HostError, _PAGES),
     Known(
         Fault.RENDER_NODE,
-        r"3d acceleration is not supported|virtio-vga-gl|egl|EGL|DRM render node|OpenGL|opengl",
+        r"3d acceleration is not supported|virtio-vga-gl|\begl[-:A-Z]|\bEGL\b|DRM render node|OpenGL|opengl",
         HostError,
         _RENDER,
     ),
-    Known(Fault.TPM, r"swtpm|TPM version|tpm-tis|tpm-crb", HostError, _SWTPM),
+    Known(Fault.TPM, r"\bswtpm|TPM version|TPM device|tpm-tis|tpm-crb", HostError, _SWTPM),
     Known(
         Fault.USB,
         r"Did not find USB device|failed to (?:find|open) host usb device",
@@ -166,7 +167,7 @@ _KNOWN: Final = (
     Known(Fault.EVDEV, r"/dev/input/", HostError, "clienthv inspect shows the event devices"),
     Known(
         Fault.NETWORK,
-        r"passt|requires exclusive access to interfaces|network '\S+' is not active|Network not found|"
+        r"\bpasst\b|requires exclusive access to interfaces|network '\S+' is not active|Network not found|"
         r"[Uu]nable to (?:create tap|add bridge)|Cannot get interface|error creating macvtap",
         HostError,
         _NET,
@@ -197,7 +198,11 @@ def recognise(code: int | None, text: str) -> Known | None:
         return by_code
     if code == _INVALID_SCHEMA:
         return Known(Fault.OTHER, "", TemplateError, "look at the templates that were changed")
-    return next((known for known in _KNOWN if re.search(known.pattern, text)), None)
+    told = _NAME.sub("", text)
+    return next((known for known in _KNOWN if re.search(known.pattern, told)), None)
+
+
+_NAME: Final = re.compile(r"\(vm='[^']*'\)")  # a VM can be called anything
 
 
 _INVALID_SCHEMA: Final = 92

@@ -14,6 +14,7 @@ from clienthv.strategies.frame import Failed
 
 _ADDRESS: Final = re.compile(r"\b(?:[0-9a-f]{4,8}:)[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]\b")
 _INTERFACE: Final = re.compile(r"\bPF '([^']{1,15})'|\binterface '?([^' ]{1,15})'?")
+_GROUP: Final = re.compile(r"/dev/vfio/([0-9]{1,6})\b")
 _LONGEST: Final = 300  # characters; libvirt's longest sentences have two hundred
 _USB_IDS: Final = re.compile(r"\b(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})\b")
 
@@ -52,6 +53,7 @@ def _function(text: str, plan: Plan, host: Host) -> Iterator[Decision]:
     """The decisions with the function that the text names, or with its group; where none is named, the only one."""
     named = set(_ADDRESS.findall(text))
     groups = {host.by_address[a].iommu_group for a in named if a in host.by_address} - {None}
+    groups |= {int(number) for number in _GROUP.findall(text)}
     passed = _passed(plan)
     hit = [d for d in passed if named.intersection(d.functions)]
     near = [d for d in passed if groups & {host.by_address[a].iommu_group for a in d.functions if a in host.by_address}]

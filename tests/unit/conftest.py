@@ -32,7 +32,7 @@ def _refuse(*arguments: Any, **_: Any) -> NoReturn:
     raise ProcessStartedError(arguments)
 
 
-def _write_here(path: str, value: str, _: float) -> None:
+def _write_here(path: str, value: str, _: float, __: str = "") -> None:
     """Write a file that is there, without the process that the product has for it."""
     handle = os.open(path, os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW)
     try:
@@ -46,6 +46,7 @@ def alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No processes, and nothing of the user's own folders."""
     monkeypatch.setattr(subprocess.Popen, "__init__", _refuse)
     monkeypatch.setattr(process, "write_file", _write_here)
+    monkeypatch.setattr(process, "read_file", lambda path, _: Path(path).read_text())
     monkeypatch.setattr(places, "host_lock", lambda: None)
     for name in ("execv", "execve", "posix_spawn", "posix_spawnp", "fork", "system"):
         monkeypatch.setattr(os, name, _refuse)

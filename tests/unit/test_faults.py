@@ -121,6 +121,8 @@ SAID = [
      Fault.TPM),
     ("internal error: Did not find USB device 046d:c52b", Fault.USB),
     ("internal error: Could not start 'passt': exit status 1", Fault.NETWORK),
+    ("internal error: QEMU unexpectedly closed the monitor (vm='gpu-passthrough'): qemu-system-x86_64: -tpmdev "
+     "passthrough,id=tpm0: Cannot access TPM device using '/dev/tpm0': Device or resource busy", Fault.TPM),
     ('qemu-system-x86_64: -blockdev {}: Failed to get "write" lock\nIs another process using the image?', Fault.OTHER),
 ]  # fmt: skip
 
@@ -148,6 +150,21 @@ def test_numbers_go_before_words_and_what_is_not_known_stays_libvirts(text: str,
     assert type(translate(Refusal(text, code), "start VM desk")) is family
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "internal error: QEMU unexpectedly closed the monitor (vm='passt'): qemu-system-x86_64: something new",
+        "QEMU unexpectedly closed the monitor (vm='gpu-passthrough'): qemu-system-x86_64: something new",
+        "unknown thing at /srv/regleg/passthrough.img",
+        'qemu-system-x86_64: -device {"driver":"virtio-net-pci"}: failed to find romfile "efi-virtio.rom"',
+        "Could not open '/var/lib/libvirt/qemu/nvram/desk_VARS.fd': Permission denied",
+    ],
+)
+def test_what_only_looks_like_a_known_text_costs_the_vm_nothing(text: str) -> None:
+    fault = translate(Refusal(text), "start VM desk").fault
+    assert not blaming.blame(fault, text, None, plan(), HOST)
+
+
 def blamed(fault: Fault, text: str) -> tuple[set[str], set[str]]:
     """What a failure is laid to: the names of decisions, and what refused."""
     found = blaming.blame(fault, text, None, plan(), HOST)
@@ -160,6 +177,7 @@ def blamed(fault: Fault, text: str) -> tuple[set[str], set[str]]:
         (Fault.FUNCTION, f"vfio {GPU}: group 1 is not viable", {"gpu0"}, set()),
         (Fault.FUNCTION, f"vfio {AUDIO}: no such host device", {"gpu0"}, set()),
         (Fault.FUNCTION, f"PCI device {VF} is in use by driver vfio-pci, domain x", {"nic0"}, set()),
+        (Fault.FUNCTION, "Could not open '/dev/vfio/4': Device or resource busy", {"nic0"}, set()),
         (Fault.FUNCTION, "no FLR, PM reset or bus reset available", set(), set()),
         (Fault.MEMLOCK, "VFIO_MAP_DMA failed: Cannot allocate memory", {"gpu0", "nic0"}, set()),
         (Fault.PHYSICAL_FUNCTION, "Unable to configure VF 0 of PF 'enp3s0' because", set(), {CARD}),

@@ -301,7 +301,7 @@ class Kernel:
         if driver:
             (self.here / "driver").symlink_to(self.pci / "drivers" / driver)
 
-    def write(self, path: str, value: str, _: float) -> None:
+    def write(self, path: str, value: str, _: float, __: str = "") -> None:
         name = Path(path).relative_to(self.root).name
         self.log.append(f"{Path(path).resolve().parent.name}/{name} {value}".strip())
         if self.refusal is not None:
@@ -323,12 +323,13 @@ def kernel(tmp_path: Path, monkeypatch: Any) -> Kernel:
     monkeypatch.setattr(process, "write_file", made.write)
     monkeypatch.setattr(hostchanges, "WITHIN", 0.1)
     monkeypatch.setattr(hostchanges.functions, "_GIVES_BACK", 0.1)
+    monkeypatch.setattr(hostchanges.functions, "_REPROBES", 0.1)
     return made
 
 
 DRIVER = change(What.DRIVER, "igb", "none")
 OVERRIDE = change(What.DRIVER_OVERRIDE, "none", "vfio-pci")
-PAGES = Change(setting=Setting(what=What.HUGEPAGES, device="2048"), before="4", after="132")
+PAGES = Change(setting=Setting(what=What.HUGEPAGES, device="2048 desk"), before="4", after="132")
 MODULE = Change(setting=Setting(what=What.LOAD_MODULE, device="vfio_pci"), before="absent", after="loaded")
 
 
@@ -428,3 +429,40 @@ def test_a_module_is_unloaded_only_when_no_function_is_with_it(kernel: Kernel, m
     (kernel.pci / "drivers/vfio-pci" / ADDRESS).unlink()
     assert hostchanges.take_back(MODULE, kernel.root).fate is Fate.UNDONE
     assert not folder.exists()
+
+
+def test_huge_pages_that_others_have_taken_since_stay_theirs(kernel: Kernel) -> None:
+    hostchanges.make(PAGES, kernel.root)
+    kernel.pages.write_text("200\n")
+    outcome = hostchanges.take_back(PAGES, kernel.root)
+    assert (outcome.fate, kernel.pages.read_text()) == (Fate.UNDONE, f"{200 - 128}\n")
+
+
+def test_a_driver_that_the_kernel_still_unbinds_is_not_called_back_and_not_asked(kernel: Kernel) -> None:
+    writer = Path(kernel.root, "proc/77")
+    writer.mkdir(parents=True)
+    (writer / "environ").write_text(f"PATH=/bin\0CLIENTHV_WRITES_TO={ADDRESS}\0")
+    for driver in ("igb", ""):
+        kernel.bind(driver)
+        outcome = hostchanges.take_back(DRIVER, kernel.root)
+        assert outcome.fate is Fate.STILL_NEEDED
+        assert "process 77" in outcome.words
+    assert kernel.log == []
+
+
+def test_a_link_with_an_interface_stacked_on_it_stays_up(card: Any) -> None:
+    hostchanges.make(LINK, card.root)
+    (card.net / "upper_macvtap0").symlink_to(card.net)
+    outcome = hostchanges.take_back(LINK, card.root)
+    assert (outcome.fate, "macvtap0" in outcome.words) == (Fate.STILL_NEEDED, True)
+    (card.net / "upper_macvtap0").unlink()
+    assert hostchanges.take_back(LINK, card.root).fate is Fate.UNDONE
+
+
+def test_the_number_of_functions_is_not_asked_of_a_card_whose_driver_hangs(card: Any) -> None:
+    """sriov_numvfs is read under the lock that a hanging driver has; the functions are counted instead."""
+    hostchanges.make(AUTOPROBE, card.root)
+    hostchanges.make(SEVEN, card.root)
+    card.bind(ADDRESS, "")
+    (card.folder / "sriov_numvfs").unlink()
+    assert hostchanges.value_of(SEVEN.setting, card.root) == "7"

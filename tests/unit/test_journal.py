@@ -84,7 +84,9 @@ def test_a_second_vm_joins_and_the_first_value_is_kept(where: Where) -> None:
     with journal.held(where, "the test") as held:
         held.record(change("0", "7"), A)
         held.record(change("7", "7"), B)
-        assert held.find(setting()) == journal.Entry(change=change("0", "7"), owners=(A, B), boot=BOOT, by=B)
+        entry = held.find(setting())
+        assert entry is not None
+        assert (entry.change, entry.owners, entry.by) == (change("0", "7"), (A, B), B)
         assert held.of(B) == held.of(A) == held.entries
 
 
@@ -139,7 +141,7 @@ def test_one_process_at_a_time_has_the_journal_and_who_waits_is_told_for_whom(wh
 
 
 DOMAIN = Change(setting=Setting(what=What.DOMAIN, device="a"), before="", after="kept")
-IMAGE = Change(setting=Setting(what=What.IMAGE, device="/srv/a.qcow2"), before="absent", after="1 2 3 4")
+IMAGE = Change(setting=Setting(what=What.IMAGE, device="/srv/a.qcow2"), before="absent", after="1 2 3")
 
 
 def test_what_a_vm_was_made_of_stays_once_it_has_started_and_the_rest_is_to_be_undone_when_it_stops(
@@ -217,6 +219,35 @@ def test_a_journal_that_has_grown_is_written_anew_with_what_stands(where: Where,
     assert where.path.read_bytes() == b""
 
 
+def test_what_goes_to_others_is_nobodys_unfinished_start(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        held.record(change(), A)
+        held.started(A)
+        held.record(change("7", "7"), B)
+        held.release_to(setting(), [A])
+    assert journal.cut_short(where) == ()
+
+
+def test_who_joins_is_at_it_until_it_has_started(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        held.record(change(), A)
+        held.started(A)
+        held.join([setting()], B)
+    assert journal.cut_short(where) == (B,)
+
+
+def test_huge_pages_on_top_of_others_count_from_below_them_once_those_are_gone(where: Where) -> None:
+    def pages(vm: str, before: str, after: str) -> Change:
+        return Change(setting=Setting(what=What.HUGEPAGES, device=f"2048 {vm}"), before=before, after=after)
+
+    with journal.held(where, "the test") as held:
+        for vm, before, after in (("a", "0", "512"), ("b", "512", "1024"), ("c", "1024", "1100")):
+            held.record(pages(vm, before, after), Owner(vm, "qemu:///system"))
+        held.lower(pages("b", "512", "1024"))
+        held.forget(pages("b", "512", "1024").setting)
+        assert [(e.change.before, e.change.after) for e in held.entries] == [("0", "512"), ("512", "588")]
+
+
 def test_no_journal_is_an_empty_one(where: Where) -> None:
     assert journal.read(where) == ()
 
@@ -234,6 +265,7 @@ def line(**changed: Any) -> dict[str, Any]:
         "owners": [{"vm": "a", "uri": "qemu:///system"}],
         "boot": BOOT,
         "by": {"vm": "a", "uri": "qemu:///system"},
+        "at": 1.5,
     }
     inner = entry["change"]["setting"]
     for key, value in changed.items():
@@ -242,7 +274,8 @@ def line(**changed: Any) -> dict[str, Any]:
     return entry
 
 
-def test_the_form_of_the_file_is_the_one_that_is_written(where: Where) -> None:
+def test_the_form_of_the_file_is_the_one_that_is_written(where: Where, monkeypatch: Any) -> None:
+    monkeypatch.setattr(journal.time, "time", lambda: 1.5)
     with journal.held(where, "the test") as held:
         held.record(change(), A)
         held.record(AUTOPROBE, A)
@@ -283,9 +316,10 @@ def test_the_form_of_the_file_is_the_one_that_is_written(where: Where) -> None:
                 {"path": "/etc/shadow"},
                 {"what": "load-module", "device": "evil", "before": "absent", "after": "loaded"},
                 {"what": "hugepages", "device": "4096", "before": "0", "after": "1"},
+                {"what": "hugepages", "device": "2048 ../x", "before": "0", "after": "1"},
                 {"what": "driver", "before": "../x", "after": "none"},
                 {"what": "driver-override", "before": "none", "after": "vfio-pci\n"},
-                {"what": "image", "device": "etc/passwd", "before": "absent", "after": "1 2 3 4"},
+                {"what": "image", "device": "etc/passwd", "before": "absent", "after": "1 2 3"},
                 {"what": "image", "device": "/etc/passwd", "before": "absent", "after": "new"},
                 {"what": "domain", "device": "a/b", "before": "", "after": "kept"},
                 {"owners": "a"},

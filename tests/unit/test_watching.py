@@ -9,6 +9,7 @@ import pytest
 
 from clienthv.errors import GuestError
 from clienthv.hypervisor import DomainState
+from clienthv.hypervisor.domain import DESTROYED, INTERNAL_ERROR
 from clienthv.lifecycle import watching
 from clienthv.model.faults import Fault
 
@@ -71,10 +72,12 @@ def test_a_guest_that_has_got_somewhere_has_started(guest: Guest) -> None:
         (Guest((RUNS, "", 0.0), (OFF, "it crashed", 0.0), log=ABORTED), Fault.KVM, "stopped at its start: it crashed"),
         (Guest((OFF, "it failed", 0.0), log=OUT_OF_MEMORY), Fault.MEMLOCK, "stopped at its start"),
         (Guest((DomainState.CRASHED, "", 0.0)), None, "stopped at its start"),
-        (Guest((PAUSED, "an internal error of QEMU", 0.0)), Fault.KVM, "was paused at its start by an internal error"),
+        (Guest((PAUSED, INTERNAL_ERROR, 0.0)), Fault.KVM, "was paused at its start by an internal error"),
+        (Guest((PAUSED, "an I/O error", 0.0)), None, "was paused at its start by an I/O error"),
+        (Guest((OFF, DESTROYED, 0.0), log=ABORTED), None, "stopped at its start: it was destroyed"),
         (Guest((RUNS, "", 0.0)), Fault.KVM, "not run a single instruction"),
     ],
-    ids=["KVM aborts", "QEMU ends", "no word", "KVM cannot go on", "nothing happens"],
+    ids=["KVM aborts", "QEMU ends", "no word", "KVM cannot go on", "a full disk", "somebody's wish", "nothing happens"],
 )
 def test_a_guest_that_dies_or_never_lives_has_not_started_and_the_reason_is_told(
     guest: Guest, fault: Fault | None, words: str
@@ -84,3 +87,13 @@ def test_a_guest_that_dies_or_never_lives_has_not_started_and_the_reason_is_told
     assert raised.value.fault == fault
     assert raised.value.hint
     assert (raised.value.detail or "") == guest.log
+
+
+def test_a_guest_that_ends_between_two_looks_is_asked_for_its_state_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    guest = Guest((RUNS, "", 0.0), (OFF, "the guest shut down", 0.0))
+
+    def gone() -> float:
+        raise GuestError("domain is not running")
+
+    monkeypatch.setattr(guest, "cpu_seconds", gone)
+    seen(guest)
