@@ -126,7 +126,8 @@ class _Attempt:
         _refuse_useless_disk(self.request, plan, site.name)
         for sentence in (*keeping.changes(before, plan, host),) if before else ():
             self.say(sentence)
-        for sentence in differences.between(last, plan) if last else ():
+        again = bool(wish.failed or wish.refused)
+        for sentence in differences.between(last, plan, was="was to be" if again else "was") if last else ():
             self.say(sentence)
         kept = _still_offered(before.seen if before else Seen(), plan, host, self.say)
         kept = kept if kept.uuid else msgspec.structs.replace(kept, uuid=str(uuid.uuid4()))

@@ -7,18 +7,19 @@ from collections.abc import Iterator
 from clienthv.model.plan import HOST_DEVICES, Decision, Plan
 
 
-def between(before: Plan, after: Plan) -> Iterator[str]:
+def between(before: Plan, after: Plan, *, was: str = "was to be") -> Iterator[str]:
     """Every device that is given in another way, or another device, with the reason.
 
-    Virtual functions of one card are as good as each other.
+    Virtual functions of one card are as good as each other. ``was`` says of the earlier plan what became of it.
     """
-    was = {decision.name: decision for decision in before.decisions}
+    known = {decision.name: decision for decision in before.decisions}
     for decision in after.decisions:
-        had = was.get(decision.name)
+        had = known.get(decision.name)
         if had is not None and _what(had) != _what(decision):
-            yield f"{decision.name} was to be {_words(had)} and is {_words(decision)}{_why(had, decision)}"
-    if before.extras and (not after.extras or before.extras.hugepages_kib != after.extras.hugepages_kib):
-        yield "the VM's memory was to be huge pages and is ordinary memory"
+            yield f"{decision.name} {was} {_words(had)} and is {_words(decision)}{_why(had, decision)}"
+    had_pages = before.extras and before.extras.hugepages_kib
+    if had_pages and not (after.extras and after.extras.hugepages_kib):
+        yield f"the VM's memory {was} huge pages and is ordinary memory"
 
 
 def _what(decision: Decision) -> tuple[str, str | None, str]:
@@ -28,7 +29,8 @@ def _what(decision: Decision) -> tuple[str, str | None, str]:
 
 
 def _words(decision: Decision) -> str:
-    return f"{decision.strategy}" + (f" ({decision.device})" if decision.device is not None else "")
+    names = [n for n in (decision.device or decision.model, str(decision.network or "")) if n and n != "none"]
+    return f"{decision.strategy}" + (f" ({', '.join(names)})" if names else "")
 
 
 def _why(had: Decision, now: Decision) -> str:

@@ -84,7 +84,7 @@ class Concerned(NamedTuple):
     """Which changes are to be undone: on which devices, and of which virtual functions (card and number)."""
 
     devices: Collection[str]
-    functions: Collection[tuple[str, int | None]] = ()
+    functions: Collection[tuple[str, int]] = ()
 
     def holds(self, setting: Setting) -> bool:
         """Whether a setting is one of them."""
@@ -157,7 +157,7 @@ def give_back(site: Site, held: Journal, functions: Collection[tuple[str, str | 
     has = set(site.connection.domain(site.name).claims().functions)
     kept = {inspect.physfn_of(f, site.root) for f in has}
     gone = {f for f, _, _ in functions} | {card for _, card, _ in functions if card is not None and card not in kept}
-    pairs = {(card, index) for _, card, index in functions if card is not None}
+    pairs = {(card, index) for _, card, index in functions if card is not None and index is not None}
     return take_back(site, held, only=Concerned(gone - has, pairs))
 
 

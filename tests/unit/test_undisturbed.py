@@ -20,7 +20,7 @@ def test_a_signal_waits_until_the_work_is_done(others: int) -> None:
         thread.start()
     done = False
     try:
-        with pytest.raises(KeyboardInterrupt), undisturbed():
+        with pytest.raises(KeyboardInterrupt), undisturbed():  # noqa: PT012 - where it comes is what is tested
             os.kill(os.getpid(), signal.SIGINT)
             time.sleep(0.2)
             done = True
