@@ -136,7 +136,9 @@ _KNOWN: Final = (
         HostError,
         _KVM,
     ),
-    Known(Fault.OTHER, r"_VARS\.\w+'?: ", HostError, "these are the guest's UEFI variables; look at that file"),
+    Known(
+        Fault.OTHER, r"/nvram/\S+_VARS\.\w+'?: ", HostError, "these are the guest's UEFI variables; look at that file"
+    ),
     Known(
         Fault.FIRMWARE,
         r"Unable to find (?:'\S+'|any) firmware|(?:OVMF|edk2|/firmware/)\S*'?: No such file|could not load PC BIOS|"

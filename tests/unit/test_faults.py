@@ -114,6 +114,7 @@ SAID = [
     ("operation failed: Unable to find 'efi' firmware that is compatible with the current configuration",
      Fault.FIRMWARE),
     ("Failed to open file '/usr/share/OVMF/OVMF_VARS_4M.ms.fd': No such file or directory", Fault.FIRMWARE),
+    ("Failed to open file '/usr/share/OVMF/OVMF_VARS.fd': No such file or directory", Fault.FIRMWARE),
     ("internal error: Unable to find any usable hugetlbfs mount for 2048 KiB", Fault.HUGEPAGES),
     ("qemu-system-x86_64: unable to map backing store for guest RAM: Cannot allocate memory", Fault.HUGEPAGES),
     ("unsupported configuration: 3d acceleration is not supported by this QEMU binary", Fault.RENDER_NODE),
