@@ -107,8 +107,10 @@ def remove_disk(change: Change) -> Outcome:
     try:
         if not path.exists():
             return Outcome(Fate.NOTHING_TO_UNDO, "")
-        if is_written_to(change):
-            return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} was written to since it was made, and stays")
+        if change.after != "new" and _identity(path) != change.after:
+            return Outcome(
+                Fate.CHANGED_BY_OTHERS, f"{what} is another than was made, or was written to since, and stays"
+            )
         path.unlink()
     except OSError as e:
         return Outcome(Fate.STILL_NEEDED, f"{what} cannot be removed: {e.strerror}")
@@ -116,9 +118,12 @@ def remove_disk(change: Change) -> Outcome:
 
 
 def is_written_to(change: Change) -> bool:
-    """Whether an image is another than was made, or is not as it was made."""
+    """Whether the very image that was made for a start has been written to since."""
     path = Path(change.setting.device)
-    return change.after != "new" and path.exists() and _identity(path) != change.after
+    if change.after == "new" or not path.exists():
+        return False
+    now = _identity(path)
+    return now != change.after and now.split()[0] == change.after.split()[0]
 
 
 def _identity(path: Path) -> str:

@@ -37,6 +37,9 @@ KINDS: Final = tuple(k for k in STRATEGIES if set(HOST_DEVICES) & set(STRATEGIES
 """The kinds that can be attached: those with PCI functions of the host."""
 
 
+_SAY: Final = "for example gpu, 0000:01:00.0 or 046d:c52b@1-2; clienthv devices and inspect list what there is"
+
+
 class Plugged(NamedTuple):
     """What is attached: in ``kind`` any device of it, or one by its ``address``, or a ``usb`` device."""
 
@@ -58,9 +61,7 @@ class Plugged(NamedTuple):
         except ValueError:
             kinds = ", ".join(KINDS)
             msg = f"{text!r} is neither a kind of device ({kinds}), nor a PCI address, nor a USB device"
-            raise UsageError(
-                msg, hint="clienthv devices lists what there is: gpu, 0000:01:00.0, 046d:c52b@1-2"
-            ) from None
+            raise UsageError(msg, hint=_SAY) from None
 
 
 def attach(connection: Connection, name: str, what: Plugged, allow: tuple[RoleName, ...], say: live.Say) -> Decision:
