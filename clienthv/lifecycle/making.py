@@ -108,9 +108,7 @@ def remove_disk(change: Change) -> Outcome:
         if not path.exists():
             return Outcome(Fate.NOTHING_TO_UNDO, "")
         if change.after != "new" and _identity(path) != change.after:
-            return Outcome(
-                Fate.CHANGED_BY_OTHERS, f"{what} is another than was made, or was written to since, and stays"
-            )
+            return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is not as it was made, and stays")
         path.unlink()
     except OSError as e:
         return Outcome(Fate.STILL_NEEDED, f"{what} cannot be removed: {e.strerror}")
