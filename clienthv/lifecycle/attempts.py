@@ -62,9 +62,12 @@ class Wanted(NamedTuple):
 
 def start(site: Site, wanted: Wanted, request: Request, held: Journal, say: live.Say) -> Plan:
     """Start a VM, with what is possible; its plan. Raises every kind of ClienthvError, with nothing left changed."""
-    before, host = wanted.before, live.read_host(site.connection, site.root, site.name)
+    before = wanted.before
     seen = before.seen if before else Seen()
-    wish = keeping.asked(keeping.pinned(wanted.profile, seen), before, host, request.upgrade)
+    wish = Asked(keeping.pinned(wanted.profile, seen))
+    if before is not None:
+        host = live.read_host(site.connection, site.root, site.name)
+        wish = keeping.asked(wish.profile, before, host, request.upgrade)
     wish = wish._replace(guest=guests.read(wanted.profile.guest.os), keeps_firmware=seen.firmware is not None)
     wish = keeping.with_mdev(wish, site.name)
     last = before.plan if before else None

@@ -230,11 +230,14 @@ def _undo_attach(site: Site, held: Journal, begun: list[Entry], has: set[str]) -
 
 def _ran(site: Site, domain: Domain, begun: list[Entry]) -> bool:
     """Whether a guest that does not run may have, since its start was written down: it ended, or QEMU has logged."""
+    defined = next((e for e in begun if e.change.setting.what is What.DOMAIN), None)
+    if defined is None:
+        return False
     state, why = domain.state()
-    since = max((e.at for e in begun if e.change.setting.what is What.DOMAIN), default=None)
+    if state in (DomainState.SHUTOFF, DomainState.CRASHED) and why and not defined.change.before:
+        return True  # of a VM that was there, libvirt tells how it ended last, whenever that was
     logged = site.connection.log_time(site.name)
-    ended = state in (DomainState.SHUTOFF, DomainState.CRASHED) and bool(why)
-    return since is not None and (ended or (logged is not None and logged >= since))
+    return logged is not None and logged >= defined.at
 
 
 def _written_to(entry: Entry) -> bool:

@@ -163,6 +163,16 @@ def test_a_guest_that_ran_and_ended_after_a_crash_keeps_all_it_has(libvirt: Libv
     assert left() == []
 
 
+def test_how_an_older_vm_ended_last_is_no_evidence(libvirt: Libvirt) -> None:
+    libvirt.define(xml(memory=1), "desk")
+    site = begun(libvirt, xml(memory=2), before=xml(memory=1))
+    assert libvirt.domain is not None
+    libvirt.domain.why = "it was destroyed"
+    settled(site)
+    assert libvirt.domain is not None
+    assert libvirt.domain.text == xml(memory=1)
+
+
 def test_a_log_of_an_earlier_run_is_no_evidence(libvirt: Libvirt) -> None:
     site = begun(libvirt)
     libvirt.logged = journal.read(returning.where())[0].at - 1
