@@ -454,7 +454,7 @@ def test_devices_are_attached_to_a_running_vm_and_given_back(pc: Pc, host: Befor
     assert (boots.rc, "[boot-display]" in boots.stderr) == (4, True), boots.stderr
     assert "--allow boot-display" in boots.stderr
     for what in ("nic", plain, "46f4:0001"):
-        pc.ok(f"clienthv detach hot {what}")
+        pc.ok(f"clienthv detach hot {what} --timeout 120")
     pc.ok("udevadm settle")
     after = host.state()
     of_the_vm = ("vfio_pci", "journal")  # the module stays until it stops
