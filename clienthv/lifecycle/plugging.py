@@ -234,7 +234,7 @@ def detach(connection: Connection, name: str, what: Plugged, seconds: float, say
     for element in found:
         domain.detach(element)
     deadline = time.monotonic() + seconds
-    while domain.is_active() and _matching(domain, what):
+    while domain.is_active() and _has_still(domain, what, functions):
         if time.monotonic() > deadline:
             msg = f"the guest of VM {name} has not let go of the device within {seconds:.0f} s"
             raise GuestError(msg, hint="let the guest eject it, or wait until it has started: it may do so yet")
@@ -245,6 +245,11 @@ def detach(connection: Connection, name: str, what: Plugged, seconds: float, say
         _note(domain, tuple(d for d in remembered.attached(domain.xml()) if not _is(d, what, functions)))
         given = [f"VM {name} has given back {f}" for f in sorted(functions) or [str(what.usb)]]
         return given + returning.give_back(site, held, of_cards)
+
+
+def _has_still(domain: Domain, what: Plugged, functions: set[str]) -> bool:
+    """Whether a guest has not let go yet; of a kind it may have others."""
+    return bool(functions & set(domain.claims().functions)) if functions else bool(_matching(domain, what))
 
 
 def _is(decision: Decision, what: Plugged, functions: set[str]) -> bool:
