@@ -47,7 +47,7 @@ lab: lab-setup ## Bring the lab PC up; VARIANT=no-iommu, iommu-off, no-intremap 
 	@$(BIN)/python vagrant/lab.py up $(or $(VARIANT),full)
 
 lab-test: lab-setup ## Run the tests that need the lab PC, on every variant of it
-	@CLIENTHV_COMPLETE=1 $(BIN)/pytest -m lab -v --durations=0 --durations-min=5 $(or $(TESTS),tests/lab)
+	@CLIENTHV_COMPLETE=1 $(BIN)/pytest -m "lab$(if $(LAB_QUICK), and not long)" -v --durations=0 --durations-min=5 $(or $(TESTS),tests/lab)
 
 lab-ssh: ## Open a shell in the lab PC
 	@python3 vagrant/lab.py ssh

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import shlex
 import sys
@@ -24,10 +23,8 @@ GUEST = "/usr/share/clienthv-lab"
 BOOT = ["--kernel", f"{GUEST}/vmlinuz", "--initrd", f"{GUEST}/initrd.img", "--cmdline", "console=ttyS0 quiet"]
 MEDDLING = "/run/meddling.py"
 PASSED = {"prefer": ["passthrough", "emulated"]}
+ROUNDS = 20
 VIRTUAL = {"prefer": ["vf", "emulated"]}
-QUICK = bool(os.environ.get("LAB_QUICK"))
-"""Whether CI runs this, whose time is short: each change is killed on one side only, and two starts race twice."""
-
 # All that a start can change, in one process: the PC's shell needs seconds for it.
 STATE = r"""
 import glob, os, subprocess
@@ -113,7 +110,7 @@ def tell(capsys: pytest.CaptureFixture[str], words: str) -> None:
 # --- killed
 
 
-@pytest.mark.parametrize("what", ["kill"] if QUICK else ["kill", "killed-before"])
+@pytest.mark.parametrize("what", ["kill", pytest.param("killed-before", marks=pytest.mark.long)])
 def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(
     pc: Pc, host: Before, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +206,7 @@ def test_what_is_required_is_not_given_up(pc: Pc, host: Before) -> None:
     assert host.state() == untouched
 
 
+@pytest.mark.long
 def test_a_virtual_function_that_another_process_takes(pc: Pc, host: Before) -> None:
     profile = pc.profile("vf-taken", nic=VIRTUAL)
     card = f"/sys/bus/pci/devices/{pc.function(SRIOV_NIC)}"
@@ -282,6 +280,7 @@ def test_huge_pages_that_are_gone(pc: Pc, host: Before) -> None:
     pc.down(profile, "--force")
 
 
+@pytest.mark.long
 def test_a_daemon_that_may_lock_too_little_memory(pc: Pc, host: Before) -> None:
     profile = pc.profile("memlock", gpu=PASSED)
     folder, again = "/run/systemd/system/libvirtd.service.d", "systemctl daemon-reload; systemctl restart libvirtd"
@@ -363,6 +362,7 @@ def test_an_image_that_another_program_has_open(pc: Pc, host: Before) -> None:
         pc.ok(f"kill $(cat /run/holder); rm {image}")
 
 
+@pytest.mark.long
 def test_a_driver_that_does_not_let_go_is_told_with_who_holds_it(pc: Pc, host: Before) -> None:
     """snd_card_free waits for the last file on the card (kernel, sound/core/init.c)."""
     untouched = host.state()
@@ -388,18 +388,18 @@ def test_a_driver_that_does_not_let_go_is_told_with_who_holds_it(pc: Pc, host: B
 # --- several at once
 
 
+@pytest.mark.long
 def test_of_two_starts_at_one_moment_one_has_the_device_and_the_other_runs_without(
     pc: Pc, host: Before, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Twenty rounds: two of root's, who wait for each other; and one of root's and one of a user's, who do not."""
-    rounds = 2 if QUICK else 20
     wants = {"gpu": PASSED}
     for name in ("red", "blue"):
         pc.profile(name, **wants)
     pc.ok("usermod -aG libvirt vagrant")
     owners = {"red": 0, "blue": 0}
     boot = shlex.join(BOOT)
-    for number in range(rounds):
+    for number in range(ROUNDS):
         who = "sudo -u vagrant " if number % 2 else ""
         done = pc.run(
             f"clienthv up red {boot} > /run/red 2>&1 & a=$!; {who}clienthv up blue {boot} > /run/blue 2>&1 & b=$!; "
@@ -414,9 +414,10 @@ def test_of_two_starts_at_one_moment_one_has_the_device_and_the_other_runs_witho
         owners[next(name for name, has in given.items() if has)] += 1
         for name in ("blue", "red"):
             pc.down(name, "--force")
-    tell(capsys, f"of {rounds} rounds: {owners}")
+    tell(capsys, f"of {ROUNDS} rounds: {owners}")
 
 
+@pytest.mark.long
 def test_ten_starts_at_once_on_the_system_connection(pc: Pc, host: Before) -> None:
     profile = pc.profile("crowd")
     pc.ok(f"sed -i 's/256 MiB/96 MiB/' /etc/clienthv/profiles/{profile}.toml")  # the PC has room for ten of these
@@ -468,6 +469,7 @@ def test_devices_are_attached_to_a_running_vm_and_given_back(pc: Pc, host: Befor
     assert host.state() == untouched
 
 
+@pytest.mark.long
 def test_a_clienthv_that_is_killed_while_it_attaches_leaves_nothing_for_recover_to_miss(pc: Pc, host: Before) -> None:
     profile = pc.profile("hot-killed")
     pc.up(profile)
