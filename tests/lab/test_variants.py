@@ -34,7 +34,7 @@ LACKS = {
         "remove intel_iommu=off from the kernel command line",
     ),
     "no-intremap": Lack(
-        "ls -d /sys/kernel/iommu_groups/1 && ! dmesg | grep 'Enabled IRQ remapping'",
+        "ls -d /sys/kernel/iommu_groups/1 && ! journalctl -kb -o cat --no-pager | grep 'Enabled IRQ remapping'",
         "hardware-virtualization",
         "no-interrupt-remapping",
         "remove intremap=off from the kernel command line, or turn on x2APIC in the firmware setup",
