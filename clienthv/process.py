@@ -231,24 +231,30 @@ def write_file(path: str, value: str, within: float, device: str = "") -> None:
     left to it, and what it wrote may still come to pass. Its environment names the ``device``, for ``inspect`` to see
     that it is still there. A signal that ends clienthv does not reach it, and is heard when it has ended.
     """
-    command = [_find("dd", "install coreutils"), f"of={path}", "conv=nocreat,notrunc", "oflag=nofollow", "status=none"]
-    code, _, told = _run(command, within, f"{value}\n", {WRITES_TO: device})
-    if code != 0:
-        words = told.strip().rpartition(": ")[2] or f"dd ended with {code}"
-        raise OSError(_NUMBERS.get(words, 0), words, path)
+    _dd(path, [f"of={path}", "conv=nocreat,notrunc", "oflag=nofollow"], within, f"{value}\n", {WRITES_TO: device})
 
 
 def read_file(path: str, within: float) -> str:
     """The text of a file of the kernel's, whose reader may have to wait as well. Raises OSError, TimeoutError."""
-    code, text, told = _run([_find("dd", "install coreutils"), f"if={path}", "status=none"], within)
+    return _dd(path, [f"if={path}"], within)
+
+
+_NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def _dd(
+    path: str, words: list[str], within: float, given: str | None = None, more: Mapping[str, str] = _NOTHING
+) -> str:
+    """What dd prints, its failure as the system's own. Raises OSError, TimeoutError."""
+    code, text, told = _run([_find("dd", "install coreutils"), *words, "status=none"], within, given, more)
     if code != 0:
-        words = told.strip().rpartition(": ")[2] or f"dd ended with {code}"
-        raise OSError(_NUMBERS.get(words, 0), words, path)
+        reason = told.strip().rpartition(": ")[2] or f"dd ended with {code}"
+        raise OSError(_NUMBERS.get(reason, 0), reason, path)
     return text
 
 
 def _run(
-    command: list[str], within: float, given: str | None = None, more: Mapping[str, str] = MappingProxyType({})
+    command: list[str], within: float, given: str | None = None, more: Mapping[str, str] = _NOTHING
 ) -> tuple[int, str, str]:
     """Run a program in the C locale; its exit code and what it said. Raises TimeoutError, and leaves it alone then.
 

@@ -132,8 +132,9 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     setting = check(change).setting
     what = name_of(setting)
     if setting.what in HANDING_OVER:
-        if (users := functions.users(change, root)) and inspect.writers_to(setting.device, root):
-            return Outcome(Fate.STILL_NEEDED, f"{what} may still change: {users}")
+        if writers := inspect.writers_to(setting.device, root):
+            who = ", ".join(map(str, writers))
+            return Outcome(Fate.STILL_NEEDED, f"{what} may still change: the kernel is still at it, for process {who}")
         functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
     if now is None:

@@ -53,13 +53,8 @@ def override_of(address: str, root: str) -> str | None:
 
 
 def users(change: Change, root: str) -> str:
-    """Who has a function through VFIO, or is still changing its driver, in words; "" when nobody does.
-
-    Unbinding vfio-pci waits for whoever has it; whoever hangs in the kernel makes others hang.
-    """
+    """Who has a function through VFIO, in words; "" when nobody does. Unbinding vfio-pci waits for them."""
     address = change.setting.device
-    if writers := inspect.writers_to(address, root):
-        return f"the kernel is still at it, for process {', '.join(map(str, writers))}"
     held = [h for h in inspect.read_holders(address, root) if h.what.startswith("/dev/vfio/")]
     return ", ".join(dict.fromkeys(f"{h.name} (process {h.pid}) has {address}" for h in held))
 

@@ -284,7 +284,7 @@ class Connection:
             offered = capabilities.parse(xml, machines)
         except ClienthvError as e:
             problem = e.message
-        root, vms = self.choice.embedded_root, tuple(self._claims())
+        root, vms = self.choice.embedded_root, tuple(self.claims())
         privileged = privileged and not self.uri.startswith(SESSION)
         return Stack(
             uri=f"{_EMBED}…" if root is not None else self.uri,
@@ -312,7 +312,7 @@ class Connection:
         named = (capabilities.network(name, xml, active=active) for name, xml, active in told if _NETWORK.match(name))
         return tuple(sorted(named, key=lambda network: network.name))
 
-    def _claims(self) -> Iterator[GuestClaims]:
+    def claims(self) -> Iterator[GuestClaims]:
         """What each VM has of the host or is defined with; a VM that is gone in the meantime has nothing."""
         for domain in self.domains():
             with contextlib.suppress(GuestError):

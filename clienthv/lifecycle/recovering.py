@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from clienthv import journal
-from clienthv.errors import ClienthvError, GuestError, HostError
+from clienthv.errors import ClienthvError, HostError
 from clienthv.hypervisor import Choice, Connection
 from clienthv.lifecycle import live, returning
 from clienthv.lifecycle.returning import Site
@@ -41,9 +39,5 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
 
 
 def _left_by_those_that_ended(connection: Connection) -> list[tuple[str, ...]]:
-    running = set()
-    for domain in connection.domains():
-        with suppress(GuestError):  # gone in the meantime
-            if domain.is_active():
-                running.add(domain.name)
+    running = {vm.name for vm in connection.claims() if vm.running}
     return [changes for name, changes in returning.left_behind(connection).items() if name not in running]

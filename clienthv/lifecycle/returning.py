@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import suppress
 from typing import NamedTuple
 
 from clienthv import hostchanges, inspect, journal, places
-from clienthv.errors import ClienthvError, GuestError
+from clienthv.errors import ClienthvError
 from clienthv.hostchanges import BlockedError, Fate, Outcome
 from clienthv.hypervisor import Connection, Domain, DomainState
 from clienthv.journal import Entry, Journal, Owner, Where
@@ -178,12 +177,7 @@ def _undo(site: Site, entry: Entry) -> Outcome:
 
 def _running_with(function: str, site: Site) -> list[str]:
     """The VMs that run, or are being started, with a PCI function: they may not have opened it yet."""
-    found = []
-    for domain in site.connection.domains():
-        with suppress(GuestError):  # one that is gone in the meantime has nothing
-            if domain.is_active() and function in domain.claims().functions:
-                found.append(domain.name)
-    return found
+    return [vm.name for vm in site.connection.claims() if vm.running and function in vm.functions]
 
 
 def settle_before(site: Site, held: Journal, say: live.Say) -> None:

@@ -85,7 +85,7 @@ def wait_until_alive(domain: Domain, seconds: float) -> float:
         waited = time.monotonic() - began
         if state in (DomainState.SHUTOFF, DomainState.CRASHED):
             msg = f"VM {domain.name} stopped {waited:.0f} s after its start" + (f": {why}" if why else "")
-            raise GuestError(msg, hint="QEMU's log says more; clienthv inspect shows whether KVM works")
+            raise GuestError(msg, hint=_LOG)
         if state is DomainState.PAUSED:
             msg = f"VM {domain.name} is paused" + (f" by {why}" if why else "")
             raise GuestError(msg, hint=hint)

@@ -64,7 +64,10 @@ _SWTPM: Final = (
 _NET: Final = "clienthv plan --explain shows what a network card can be plugged into"
 
 # By number (libvirt, include/libvirt/virterror.h, virErrorNumber), which its ABI promise keeps.
-_CODES: Final = {55: Known(Fault.RUNS_ALREADY, r"already running|is already active", GuestError, "clienthv status")}
+_CODES: Final = {
+    55: Known(Fault.RUNS_ALREADY, r"already running|is already active", GuestError, "clienthv status"),
+    92: Known(Fault.OTHER, r"", TemplateError, "look at the templates that were changed"),
+}
 
 # In the order they are looked for: what names its cause before what may stand beside another cause.
 _KNOWN: Final = (
@@ -198,16 +201,11 @@ def recognise(code: int | None, text: str) -> Known | None:
     by_code = _CODES.get(code) if code is not None else None
     if by_code is not None and re.search(by_code.pattern, text):
         return by_code
-    if code == _INVALID_SCHEMA:
-        return Known(Fault.OTHER, "", TemplateError, "look at the templates that were changed")
     told = _NAME.sub("", text)
     return next((known for known in _KNOWN if re.search(known.pattern, told)), None)
 
 
 _NAME: Final = re.compile(r"\(vm='[^']*'\)")  # a VM can be called anything
-
-
-_INVALID_SCHEMA: Final = 92
 
 
 _WRAPPING: Final = re.compile(

@@ -152,6 +152,13 @@ class Pc:
         """Start such a domain by virsh; what testinfra tells of it."""
         return self.run(f"virsh create {self.put(self.with_functions(name, addresses, domain_type), '/run/give.xml')}")
 
+    def clear(self) -> list[str]:
+        """Stop and forget every VM; the names of those that were left."""
+        left: list[str] = self.ok("virsh list --all --name").split()
+        for name in left:
+            self.clienthv("down", name, "--undefine", "--force")
+        return left
+
     def state(self) -> list[str]:
         """All that a VM could change about the PC's devices: drivers, overrides, virtual functions, links."""
         return self.ok(f"sh -c {shlex.quote(READ_STATE)}").splitlines()
@@ -227,9 +234,7 @@ def untouched(pc: Pc) -> Iterator[Callable[[], list[str]]]:
     """Whatever the test does, in the end no VM is left and the PC's devices are what they were."""
     before = pc.state()
     yield lambda: before
-    left = pc.ok("virsh list --all --name").split()
-    for name in left:
-        pc.clienthv("down", name, "--undefine", "--force")
+    left = pc.clear()
     after = pc.state()
     assert left == []
     assert after == before

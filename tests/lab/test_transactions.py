@@ -71,9 +71,7 @@ def host(pc: Pc) -> Iterator[Before]:
     before = Before(pc)
     was = before.state()
     yield before
-    left = pc.ok("virsh list --all --name").split()
-    for name in left:
-        pc.clienthv("down", name, "--undefine", "--force")
+    left = pc.clear()
     now = before.state()
     assert left == []
     assert now == was
