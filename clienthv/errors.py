@@ -90,7 +90,26 @@ class GuestError(ClienthvError):
     ref = "guest-failed"
 
 
+class RefusedError(ClienthvError):
+    """An image or a bundle that nobody should trust; ``refusal`` says which of docs/reference/refusals.md it is."""
+
+    code = 11
+    ref = "refused"
+
+    def __init__(self, message: str, *, refusal: str, hint: str | None = None, detail: str | None = None) -> None:
+        super().__init__(message, hint=hint, detail=detail)
+        self.refusal = refusal
+        self.ref = f"refused-{refusal}"
+
+
+class NotPortableError(ClienthvError):
+    """A VM or an image that does not run on the PC it was to be moved to."""
+
+    code = 12
+    ref = "not-portable"
+
+
 FAMILIES: tuple[type[ClienthvError], ...] = (
     UsageError, HostError, PlanError, ProfileError, HypervisorError,
-    TemplateError, DocumentError, DiskError, GuestError,
+    TemplateError, DocumentError, DiskError, GuestError, RefusedError, NotPortableError,
 )  # fmt: skip

@@ -1,0 +1,26 @@
+"""What a disk image is, seen from outside: its format and what of other files it needs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from clienthv.model.values import Count
+
+Format = Literal["qcow2", "raw", "vmdk", "vdi", "vhd", "vhdx", "qed"]
+
+
+class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One disk image. Sizes are in bytes: what the guest sees, and what the file takes of the disk below it.
+
+    ``others`` are files that it leads to (backing files, nearest first, and data files), ``snapshots`` the names of
+    snapshots inside it. None means unknown: nobody could look.
+    """
+
+    path: str
+    format: Format | None = None
+    virtual_size: Count | None = None
+    allocated: Count | None = None
+    others: tuple[str, ...] | None = None
+    snapshots: tuple[str, ...] | None = None
