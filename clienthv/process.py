@@ -5,49 +5,107 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
+import selectors
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
 
 from clienthv.errors import DiskError, HostError
+from clienthv.model.refusals import Refusal, refuse
 
 _SECONDS: Final = 30
+_CHECK_SECONDS: Final = 60
 _ADDRESS_SPACE: Final = 2 << 30  # bytes; qemu-img has had bugs with crafted images (CVE-2024-4467 and others)
-_FORMATS: Final = ("qcow2", "raw")
+_MOST_WORDS: Final = 4 << 20  # bytes; an image may have 65536 snapshots with names of 65535 bytes
+_CORRUPTIONS: Final = 2  # man 1 qemu-img, check: what it ends with
+_LEAKS: Final = 3
 
 
-class ImageInfo(NamedTuple):
-    """A disk image as qemu-img sees it: its format and the size the guest sees, in bytes."""
+def image_info(path: Path, image_format: str) -> str:
+    """What ``qemu-img info`` says of an image that is in this of QEMU's formats: JSON that nobody has checked yet.
 
-    format: str
-    virtual_size: int
-
-
-def image_info(path: Path) -> ImageInfo:
-    """Look at a disk image without trusting it.
-
-    Refused are formats other than qcow2 and raw, and images that lead QEMU to other files (backing and data files):
-    a stranger's image could name any file of this host. Raises DiskError, HostError.
+    It is told the format and does not probe; it writes nothing, and its time, its memory and its words are bounded.
+    Raises RefusedError, DiskError, HostError.
     """
-    text = _qemu_img(["info", "-U", "--output=json", "--", str(path)], f"read disk image {path}")
+    words = ["info", "-U", "-f", image_format, "--output=json", "--", str(path)]
     try:
-        info: dict[str, Any] = json.loads(text)
-        image_format, size = str(info["format"]), int(info["virtual-size"])
-    except (ValueError, KeyError, TypeError) as e:
-        msg = f"qemu-img said nothing that can be understood about {path}"
-        raise DiskError(msg, hint="is it a disk image?", detail=text) from e
-    if image_format not in _FORMATS:
-        msg = f"{path} is a {image_format} image; VMs are run from qcow2 or raw images"
-        raise DiskError(msg, hint=f"qemu-img convert -O qcow2 {path} NEW.qcow2")
-    others = info.get("backing-filename") or info.get("format-specific", {}).get("data", {}).get("data-file")
-    if others:
-        msg = f"{path} leads to another file: {others}"
-        raise DiskError(msg, hint=f"make it one file: qemu-img convert -O qcow2 {path} NEW.qcow2, if you trust it")
-    return ImageInfo(image_format, size)
+        code, text, told = _qemu_img_bounded(words, _SECONDS)
+    except (TimeoutError, OverflowError) as e:
+        code, text, told = -1, "", "more than its time" if isinstance(e, TimeoutError) else "more words than are read"
+    cause = told.strip().removeprefix("qemu-img: ") or f"qemu-img ended with {code}"
+    if code < 0 or "allocate memory" in told:
+        msg = f"{path} costs qemu-img too much to read: {cause.splitlines()[0]}"
+        raise refuse(Refusal.TOO_COSTLY, msg, "do without it, unless it lies on a network share that is gone", told)
+    if code != 0:
+        msg = f"cannot read disk image {path}: {cause.splitlines()[0]}"
+        if re.search(r"river '|Input/output error|No such file|Permission denied", cause):
+            raise DiskError(msg, hint="check the path and its permissions", detail=told)
+        raise refuse(Refusal.CORRUPT, msg, "get the image again from where it came from", told)
+    return text
+
+
+def image_is_corrupt(path: Path) -> bool | None:
+    """Whether ``qemu-img check`` finds a qcow2 image corrupt, bounded as ``image_info`` is; None when nobody can tell.
+
+    Clusters that belong to nothing are no corruption. An image that a VM writes to is locked, and not checked: it
+    would change under the check. Raises HostError.
+    """
+    try:
+        code, _, _ = _qemu_img_bounded(["check", "-f", "qcow2", "--output=json", "--", str(path)], _CHECK_SECONDS)
+    except (TimeoutError, OverflowError):
+        return None
+    return {0: False, _LEAKS: False, _CORRUPTIONS: True}.get(code)
+
+
+def _qemu_img_bounded(arguments: list[str], seconds: int) -> tuple[int, str, str]:
+    """Run qemu-img on an image from a stranger; its exit code and what it said.
+
+    Raises HostError, TimeoutError, and OverflowError when it says too much.
+    """
+    program = _find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
+    child = subprocess.Popen(
+        [*_limits(seconds, "--fsize=0"), program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, env={"PATH": os.defpath, "LC_ALL": "C"}, start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, told = _read_both(child, time.monotonic() + 2 * seconds)
+    except BaseException:
+        _abandon(child)
+        raise
+    return child.returncode, out.decode(errors="replace"), told.decode(errors="replace")
+
+
+def _read_both(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """All that a program says, and wait for its end. Raises TimeoutError, OverflowError."""
+    said = {pipe: bytearray() for pipe in (child.stdout, child.stderr) if pipe is not None}
+    with selectors.DefaultSelector() as talking:
+        for pipe in said:
+            talking.register(pipe, selectors.EVENT_READ, said[pipe])
+        while talking.get_map():
+            ready = talking.select(max(0.0, deadline - time.monotonic()))
+            if not ready:
+                raise TimeoutError
+            for key, _ in ready:
+                piece = os.read(key.fd, _MOST_WORDS)
+                key.data.extend(piece)
+                if not piece:
+                    talking.unregister(key.fileobj)
+            if sum(map(len, said.values())) > _MOST_WORDS:
+                raise OverflowError
+    try:
+        child.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired as e:
+        raise TimeoutError from e
+    for pipe in said:
+        pipe.close()
+    out, told = said.values()
+    return bytes(out), bytes(told)
 
 
 def create_image(path: Path, mib: int) -> None:
@@ -280,7 +338,7 @@ def _run(
     return child.returncode, out, told
 
 
-def _abandon(child: subprocess.Popen[str]) -> None:
+def _abandon(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
     child.kill()
     for pipe in (child.stdin, child.stdout, child.stderr):
         if pipe is not None:
@@ -310,9 +368,9 @@ def _output(command: list[str], name: str, what: str, told: _Told) -> str:
     return out
 
 
-def _limits() -> list[str]:
+def _limits(seconds: int = _SECONDS, *more: str) -> list[str]:
     """The words before a command that bound its memory and processor time (util-linux)."""
-    return [_find("prlimit", "install util-linux"), f"--as={_ADDRESS_SPACE}", f"--cpu={_SECONDS}", "--"]
+    return [_find("prlimit", "install util-linux"), f"--as={_ADDRESS_SPACE}", f"--cpu={seconds}", *more, "--"]
 
 
 def _find(program: str, hint: str) -> str:

@@ -222,7 +222,7 @@ def test_an_image_that_leads_to_another_file_is_refused(machine: Machine) -> Non
     secret.write_bytes(bytes(1 << 20))
     make = ["qemu-img", "create", "-q", "-f", "qcow2", "-b", str(secret), "-F", "raw", str(image)]
     subprocess.run(make, check=True)
-    refused(machine.run("up", "portable", "--name", "leak", "--disk", str(image)), 9, "leads to another file")
+    refused(machine.run("up", "portable", "--name", "leak", "--disk", str(image)), 11, "leads to another file")
     assert "leak" not in machine.names()
 
 
