@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
-import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +16,7 @@ from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.hypervisor.domain import Domain
+from clienthv.hypervisor.embedded import Embedded
 from clienthv.model.host import DomainCapabilities, GuestClaims, Stack
 from clienthv.model.network import NETWORK, VirtualNetwork
 
@@ -28,18 +26,6 @@ SYSTEM: Final = "qemu:///system"
 _NETWORK: Final = re.compile(rf"{NETWORK}\Z")
 SESSION: Final = "qemu:///session"
 _EMBED: Final = "qemu:///embed?root="
-_EMBED_WAIT: Final = 600.0  # seconds; each who is waited for ends in time, and they go one after another
-_RECONNECT_WAIT: Final = 10.0
-_MAX_ROOT: Final = 60  # a UNIX socket's path has 108 bytes, and libvirt puts up to 45 of its own below the root
-
-
-# No virtlogd runs to take the logs. A mount namespace for each guest needs a root that is a mount point and the right
-# to mount: chroots and containers, where the embedded driver is used most, have neither.
-_QEMU_CONF: Final = """\
-# Written by clienthv for libvirt's embedded driver. See /etc/libvirt/qemu.conf for what can be set.
-stdio_handler = "file"
-namespaces = []
-"""
 
 
 class Choice(NamedTuple):
@@ -52,6 +38,20 @@ class Choice(NamedTuple):
     def embedded_root(self) -> Path | None:
         """The folder of an embedded driver, or None for any other connection."""
         return Path(self.uri.removeprefix(_EMBED)) if self.uri.startswith(_EMBED) else None
+
+    @property
+    def path(self) -> str:
+        """Which daemon of its PC the URI means, ``/system`` or ``/session``; "" where it cannot be read."""
+        with contextlib.suppress(ValueError):
+            return urlsplit(self.uri).path
+        return ""
+
+    @property
+    def other_pc(self) -> str | None:
+        """The name of the PC that the URI leads to, None where it names none (libvirt, "Connection URIs")."""
+        with contextlib.suppress(ValueError):
+            return urlsplit(self.uri).hostname
+        return None
 
 
 def choose(named: str | None, default_uri: str | None, *, root_user: bool, embed_root: Path) -> Choice:
@@ -79,41 +79,45 @@ def choose(named: str | None, default_uri: str | None, *, root_user: bool, embed
 class Connection:
     """An open libvirt connection; a context manager.
 
-    ``waiting`` is told when another process holds an embedded driver.
+    ``waiting`` is told when another process holds an embedded driver. A connection ``elsewhere`` may lead to another
+    PC: what it has is asked of libvirt alone, and no file of this PC is taken for one of that.
     """
 
-    def __init__(self, choice: Choice, waiting: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, choice: Choice, waiting: Callable[[str], None] | None = None, *, elsewhere: bool = False
+    ) -> None:
         self.choice = choice
+        self.elsewhere = elsewhere
         self._waiting = waiting or (lambda _: None)
         self._handle: Any = None
-        self._events: _EventLoop | None = None
-        self._lock: BinaryIO | None = None
+        self._embedded: Embedded | None = None
 
     @property
     def uri(self) -> str:
         """The URI this connection was opened with."""
         return self.choice.uri
 
+    @property
+    def handle(self) -> Any:
+        """Libvirt's own object, for this room alone."""
+        return self._handle
+
     def __enter__(self) -> Connection:
         virt = libvirt()
         root = self.choice.embedded_root
-        if root is None:
-            self._refuse_other_pc()
-            with translated(f"connect to {self.uri}"):
-                self._handle = virt.open(self.uri)
-                driver = self._handle.getType()
-            if driver != "QEMU":
-                self.__exit__()
-                msg = f"{self.uri} is a connection to {driver}; clienthv makes VMs for QEMU"
-                raise HostError(msg, hint=f"use {SYSTEM} or {SESSION}")
+        if root is not None:
+            self._embedded = Embedded(root)
+            self._handle = self._embedded.open(self.uri, self._waiting)
             return self
-        _prepare(root)
-        self._events = _EventLoop()
-        try:
-            self._open_embedded(root)
-        except BaseException:
-            self._release()
-            raise
+        if not self.elsewhere:
+            self._refuse_other_pc()
+        with translated(f"connect to {self.uri}"):
+            self._handle = virt.open(self.uri)
+            driver = self._handle.getType()
+        if driver != "QEMU":
+            self.__exit__()
+            msg = f"{self.uri} is a connection to {driver}; clienthv makes VMs for QEMU"
+            raise HostError(msg, hint=f"use {SYSTEM} or {SESSION}")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -121,7 +125,9 @@ class Connection:
             with contextlib.suppress(libvirt().libvirtError):
                 self._handle.close()
             self._handle = None
-        self._release()
+        if self._embedded is not None:
+            self._embedded.release()
+            self._embedded = None
 
     def revive(self) -> bool:
         """Connect again where the daemon went away; whether that was so. Raises HostError.
@@ -142,45 +148,9 @@ class Connection:
 
     def _refuse_other_pc(self) -> None:
         """A plan is made from the hardware of the PC that clienthv runs on, and is worth nothing on another."""
-        with contextlib.suppress(ValueError):
-            if (name := urlsplit(self.uri).hostname) is not None:
-                msg = f"{self.uri} leads to another PC, {name}; clienthv makes VMs for the PC it runs on"
-                raise HostError(msg, hint="run clienthv there; for a plan: inspect --save there, plan --host here")
-
-    def _release(self) -> None:
-        if self._events is not None:
-            self._events.stop()
-        if self._lock is not None:
-            self._lock.close()
-
-    def _open_embedded(self, root: Path) -> None:
-        """Open the embedded driver once it is free: one folder serves one process at a time.
-
-        libvirt tries but once in a process, so the wait comes first: for other clienthv processes by a lock of our
-        own, held as long as the connection, and for virsh by a look at the lock on libvirt's pid file.
-        """
-        self._lock = _wait_for_lock(root, self._waiting)
-        with translated(f"open libvirt's embedded driver in {root}"):
-            self._handle = libvirt().open(self.uri)
-        self._wait_for_reconnect(root)
-
-    def _wait_for_reconnect(self, root: Path) -> None:
-        """Wait until the driver has found the guests again that an earlier process left running.
-
-        The driver does that in threads of its own; a guest is controllable once a call that needs its monitor
-        returns. Until then a destroy can race with the reconnect.
-        """
-        deadline = time.monotonic() + _RECONNECT_WAIT
-        for state_file in (root / "run" / "qemu").glob("*.xml"):
-            while time.monotonic() < deadline:
-                try:
-                    domain = self._handle.lookupByName(state_file.stem)
-                    if not domain.isActive():
-                        break
-                    domain.controlInfo()
-                    break
-                except libvirt().libvirtError:
-                    time.sleep(0.05)
+        if (name := self.choice.other_pc) is not None:
+            msg = f"{self.uri} leads to another PC, {name}; clienthv makes VMs for the PC it runs on"
+            raise HostError(msg, hint="run clienthv there; for a plan: inspect --save there, plan --host here")
 
     def domains(self) -> Iterator[Domain]:
         """Every domain of this connection, running or not."""
@@ -223,15 +193,17 @@ class Connection:
         root = self.choice.embedded_root
         if root is not None:
             return root / embedded
-        if self.uri.startswith(SESSION):
+        if self.choice.path == "/session":
             return Path(os.environ.get(variable) or Path("~", default).expanduser()) / "libvirt" / session
         return system
 
     def has_firmware_variables(self, name: str) -> bool:
-        """Whether there are UEFI variables for a VM of this name; what this user may not look at counts as there.
+        """Whether there are UEFI variables for a VM of this name; what nobody may look at from here counts as there.
 
         Source: libvirt, src/qemu/qemu_conf.c (nvramDir) and qemu_firmware.c.
         """
+        if self.elsewhere:
+            return True
         system = Path("/var/lib/libvirt/qemu/nvram")
         folder = self._folder("lib/qemu/nvram", "XDG_CONFIG_HOME", ".config", "qemu/nvram", system)
         try:
@@ -246,6 +218,8 @@ class Connection:
 
         libvirt writes to it at each start and end of the guest.
         """
+        if self.elsewhere:
+            return None
         try:
             return self._log(name).stat().st_mtime
         except OSError:
@@ -256,10 +230,12 @@ class Connection:
         return self._folder("log/qemu", "XDG_CACHE_HOME", ".cache", "qemu/log", system) / f"{name}.log"
 
     def log_tail(self, name: str) -> str:
-        """The end of QEMU's log of a VM's last start; "" where there is none or this user may not read it.
+        """The end of QEMU's log of a VM's last start; "" where there is none or it cannot be read from here.
 
         Source: libvirt, src/qemu/qemu_conf.c (logDir).
         """
+        if self.elsewhere:
+            return ""
         try:
             with self._log(name).open("rb") as log:
                 log.seek(max(log.seek(0, os.SEEK_END) - _LOG_TAIL, 0))
@@ -285,7 +261,7 @@ class Connection:
         except ClienthvError as e:
             problem = e.message
         root, vms = self.choice.embedded_root, tuple(self.claims())
-        privileged = privileged and not self.uri.startswith(SESSION)
+        privileged = privileged and self.choice.path != "/session"
         return Stack(
             uri=f"{_EMBED}…" if root is not None else self.uri,
             privileged=privileged,
@@ -322,77 +298,3 @@ class Connection:
 def _version(number: int) -> str:
     """Libvirt's packed version (major * 1,000,000 + minor * 1,000 + release) as text."""
     return f"{number // 1_000_000}.{number // 1_000 % 1_000}.{number % 1_000}"
-
-
-def _prepare(root: Path) -> None:
-    """Make an embedded driver's folder and settings. Raises HostError."""
-    if len(str(root)) > _MAX_ROOT:
-        msg = f"the path {root} is too long for the sockets that libvirt keeps below it ({_MAX_ROOT} characters)"
-        raise HostError(msg, hint="set XDG_STATE_HOME to a shorter path, or use --connect")
-    if any(c in str(root) for c in "?&#%"):
-        msg = f"the path {root} has characters that a connection URI cannot carry"
-        raise HostError(msg, hint="set XDG_STATE_HOME to a plain path, or use --connect")
-    conf = root / "etc" / "qemu.conf"
-    try:
-        conf.parent.mkdir(parents=True, exist_ok=True)
-        if not conf.exists():
-            conf.write_text(_QEMU_CONF)
-    except OSError as e:
-        msg = f"cannot make {conf}: {e.strerror}"
-        raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to, or use --connect") from e
-
-
-def _wait_for_lock(root: Path, waiting: Callable[[str], None]) -> BinaryIO:
-    """The lock on an embedded driver's folder, held until closed. Raises HostError after ``_EMBED_WAIT``."""
-    lock = (root / "clienthv.lock").open("ab")
-    deadline, told = time.monotonic() + _EMBED_WAIT, False
-    while not (_locked(lock) and _driver_is_free(root)):
-        if time.monotonic() > deadline:
-            lock.close()
-            msg = f"another process has held the embedded driver in {root} for {_EMBED_WAIT:.0f} seconds"
-            raise HostError(msg, hint="look for another clienthv or virsh that uses it")
-        if not told:
-            waiting(f"another process uses the embedded driver in {root}: waiting for it to finish")
-            told = True
-        time.sleep(0.1)
-    return lock
-
-
-def _locked(lock: BinaryIO) -> bool:
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    return False
-
-
-def _driver_is_free(root: Path) -> bool:
-    """Whether no process holds libvirt's own (POSIX) lock on the driver's pid file."""
-    try:
-        with (root / "run" / "qemu" / "driver.pid").open("r+b") as pid_file:
-            fcntl.lockf(pid_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return True
-    except BlockingIOError:
-        return False
-    return True
-
-
-class _EventLoop:
-    """libvirt's event loop in a thread of its own: the embedded driver lives in our process and needs one."""
-
-    def __init__(self) -> None:
-        virt = libvirt()
-        virt.virEventRegisterDefaultImpl()
-        self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="libvirt-events", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._stopping:
-            libvirt().virEventRunDefaultImpl()
-
-    def stop(self) -> None:
-        """Wake the loop and let it end."""
-        self._stopping = True
-        libvirt().virEventAddTimeout(0, lambda *_: None, None)
-        self._thread.join(timeout=5)
