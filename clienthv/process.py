@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple, NoReturn
@@ -76,6 +77,9 @@ def _qemu_img_bounded(arguments: list[str], seconds: int) -> tuple[int, str, str
     try:
         out, told = _read_both(child, time.monotonic() + 2 * seconds)
     except BaseException:
+        child.kill()
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(1)
         _abandon(child)
         raise
     return child.returncode, out.decode(errors="replace"), told.decode(errors="replace")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 from uuid import UUID
@@ -23,9 +23,11 @@ VMDK_TEXT: Final = b"# Disk DescriptorFile"
 
 _SECTOR: Final = 512
 _MOST_DESCRIPTOR: Final = 1 << 20
-# VMware, "Virtual Disk Format 5.0": access, sectors, type, and where it has one a file's name
-_EXTENT: Final = re.compile(r'^\s*(?:RW|RDONLY|NOACCESS)\s+\d+\s+\w+\s+"([^"\r\n]*)', re.IGNORECASE | re.MULTILINE)
-_PARENT: Final = re.compile(r'^\s*parentFileNameHint\s*=\s*"?([^"\r\n]*)', re.IGNORECASE | re.MULTILINE)
+# VMware, "Virtual Disk Format 5.0": access, sectors, type, and where it has one a file's name. QEMU takes a line's end
+# for any other space, and finds a parent anywhere, in comments too (block/vmdk.c).
+_ACCESS: Final = re.compile(r"^[^\S\n]*(?:RW|RDONLY|NOACCESS)\b", re.IGNORECASE | re.MULTILINE)
+_NAME: Final = re.compile(r'[^"\r\n]*')
+_PARENT: Final = re.compile(r'parentFileNameHint[\s=]*"?([^"\r\n]*)', re.IGNORECASE)
 _TYPE: Final = re.compile(r'createType\s*=\s*"?([\w ]*)', re.IGNORECASE)
 _ONE_FILE: Final = ("monolithicsparse", "streamoptimized")
 _DEVICES: Final = ("fulldevice", "partitioneddevice", "vmfsraw", "vmfsrdm", "vmfsrawdevicemap",
@@ -45,7 +47,7 @@ _UNNAMED: Final = "another image"
 def read(image_format: Format, file: ImageFile, size: int | None) -> Header:
     """What the header says of other files, with the size that somebody else has read. Raises DiskError, RefusedError.
 
-    Raises struct.error where the header is cut short.
+    Raises struct.error where the header ends too soon.
     """
     header = _READERS[image_format](file)
     return header if header.virtual_size is not None else header._replace(virtual_size=size)
@@ -61,15 +63,30 @@ def _vmdk(file: ImageFile) -> Header:
     else:
         text = file.at(0, _MOST_DESCRIPTOR)
     described = text.partition(b"\0")[0].decode("latin-1")
+    if not described:
+        raise struct.error("no descriptor")
     found = _TYPE.search(described)
     kind = found[1].strip().lower() if found else ""
-    names = _EXTENT.findall(described)
+    names = tuple(_extents(described))
     for name in names:
         if "/" in name or "\\" in name or name in ("", ".", "..") or kind in _DEVICES:
             raise _host_path(file, name)
     parent = _PARENT.search(described)
     own = one_file and kind in _ONE_FILE
-    return Header("vmdk", backing=(parent[1].strip() or None) if parent else None, data=() if own else tuple(names))
+    return Header("vmdk", backing=(parent[1].strip() or _UNNAMED) if parent else None, data=() if own else names)
+
+
+def _extents(described: str) -> Iterator[str]:
+    """The names of extents: what is in quotes after an access. No text makes this slow."""
+    quote = 0
+    for access in _ACCESS.finditer(described):
+        if quote >= access.end():
+            continue
+        quote = described.find('"', access.end())
+        if quote < 0:
+            return
+        if name := _NAME.match(described, quote + 1):
+            yield name[0]
 
 
 def _host_path(file: ImageFile, name: str) -> RefusedError:
