@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -52,6 +53,20 @@ def read(os: str, root: Path = ROOT) -> GuestOs:
         min_vcpus=_minimum(own, "n-cpus", 1),
         min_memory_mib=_minimum(own, "ram", _MIB),
     )
+
+
+def short_id(name: str, root: Path = ROOT) -> str:
+    """The short id of an operating system by its long one (http://debian.org/debian/12), "unknown" where none is known.
+
+    libvirt's tools write the long one into a domain's metadata. Its file's name is its short id but for dashes.
+    """
+    path = _path_of(name, root / "os")
+    found = _os(path) if path is not None and path.is_file() else None
+    text = (found.findtext("short-id") or "") if found is not None else ""
+    if not text:
+        vendor, _, rest = name.partition("://")[2].partition("/")
+        text = rest.replace("/", "") if vendor else ""
+    return text if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", text) else "unknown"
 
 
 def _file_of(os: str, folder: Path) -> Path | None:

@@ -61,6 +61,16 @@ def images() -> Path:
     return base / "clienthv" / "images"
 
 
+def cache() -> Path:
+    """What can be found out again (``XDG_CACHE_HOME``); for root, as with the state."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    if named.startswith("/"):
+        return Path(named) / "clienthv"
+    if is_root() and state_root() == _SYSTEM_STATE:
+        return Path("/var/cache/clienthv")
+    return _home() / ".cache" / "clienthv"
+
+
 def _home() -> Path:
     """The home folder. Raises HostError for an account that has none."""
     try:

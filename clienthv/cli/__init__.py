@@ -21,6 +21,7 @@ _COMMANDS = {
     "render": "plans",
     "profiles": "profiles",
     "fleet": "fleet",
+    "migrate-check": "portability",
     "up": "vms",
     "down": "vms",
     "attach": "vms",
@@ -46,7 +47,7 @@ class Commands(click.Group):
         if cmd_name not in _COMMANDS:
             return None
         module = importlib.import_module(f"clienthv.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = getattr(module, f"{cmd_name}_command")
+        command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
         return command
 
     def resolve_command(

@@ -104,6 +104,16 @@ class Domain:
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 
+    def snapshots(self) -> int:
+        """How many snapshots libvirt knows of."""
+        with translated(f"count the snapshots of VM {self.name}"):
+            return int(self.handle.snapshotNum(0))
+
+    def is_saved(self) -> bool:
+        """Whether libvirt has put it to sleep on this PC (managed save)."""
+        with translated(f"read the state of VM {self.name}"):
+            return bool(self.handle.hasManagedSaveImage(0))
+
     def claims(self) -> GuestClaims:
         """What it has of the host while it runs, or is defined with."""
         running, xml = self.is_active(), self.xml()

@@ -6,6 +6,7 @@ from clienthv.inspect.anonymise import anonymise
 from clienthv.inspect.holders import Holder, read_holders
 from clienthv.inspect.live import read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
+from clienthv.inspect.mounts import file_system_of
 from clienthv.inspect.settings import (
     HUGEPAGES,
     can_hand_over,
@@ -29,6 +30,7 @@ __all__ = [
     "anonymise",
     "can_hand_over",
     "driver_of",
+    "file_system_of",
     "functions_with",
     "link_is_up",
     "mdev_type_now",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from clienthv.inspect.files import Tree
@@ -120,3 +122,14 @@ def _give(disks: Disks, name: str, what: str, findings: Findings) -> None:
 def _unescaped(text: str) -> str:
     """Spaces, tabs, newlines and backslashes are written in octal (fs/seq_file.c, mangle_path)."""
     return _ESCAPED.sub(lambda m: chr(int(m.group(1), 8)), text)
+
+
+def file_system_of(path: str) -> str | None:
+    """The type of the file system that a file lies on, by the innermost mount above it; None where it is unknown."""
+    real = os.path.realpath(path)
+    try:
+        mounts = parse_mounts(Path(MOUNTS).read_text(errors="replace"))
+    except OSError:
+        return None
+    above = [m for m in mounts if real == m.point or real.startswith(m.point.rstrip("/") + "/")]
+    return max(above, key=lambda m: len(m.point)).kind if above else None

@@ -1,0 +1,109 @@
+"""``clienthv migrate-check``."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import click
+
+from clienthv import api
+from clienthv.cli.common import note, progress, show
+from clienthv.cli.text import visible
+from clienthv.errors import ClienthvError, UsageError
+from clienthv.model.host import Host
+from clienthv.model.portability import Check, Checks, Verdict, encode
+
+
+@click.command(
+    "migrate-check",
+    epilog="Examples: clienthv migrate-check desk --to other-pc.json; "
+    "clienthv migrate-check win11.qcow2 --to pcs/*.json --summary",
+)
+@click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE")
+@click.argument("more", nargs=-1, metavar="[--to] TARGET...")
+@click.option("--to", "to", multiple=True, metavar="TARGET",
+              help="A host document or listing, a folder of them, local, or a libvirt URI; repeatable.")  # fmt: skip
+@click.option("--from", "source", metavar="FILE", help="The document of the PC that a definition comes from, or local.")
+@click.option("--profile", default="balanced", show_default=True, help="What a bare image shall become a VM of.")
+@click.option("--no-inspect", is_flag=True, help="Do not look inside images.")
+@click.option("--summary", is_flag=True, help="A line for each target.")
+@click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON document; with --summary, a line for each target."
+)
+@click.pass_obj
+def migrate_check_command(
+    connect: str | None, subject: str, more: tuple[str, ...], to: tuple[str, ...], source: str | None, profile: str,
+    no_inspect: bool, summary: bool, as_json: bool,
+) -> None:  # fmt: skip
+    """Say whether an image, a VM, a definition or a bundle runs on other PCs, and what each device becomes there.
+
+    The verdict is live (it can move while it runs), cold (after a shutdown and a copy), adapt (changed) or blocked;
+    and every finding that it rests on is shown. Changes nothing.
+    """
+    from clienthv.lifecycle import checking
+
+    names = tuple(_spread((*to, *more)))
+    if not names:
+        msg = "there is no target to check against"
+        raise UsageError(msg, hint="give --to FILE (clienthv inspect --save FILE, on that PC), --to local, or a URI")
+    with progress(f"looking at {subject}"):
+        what = checking.subject_of(
+            subject, checking.Looking(connect, _load(source, connect), profile, inspect=not no_inspect), note
+        )
+    answers = checking.answers(what, names, api.load_host, connect, note)
+    if summary:
+        _summary(answers, names, as_json=as_json)
+        return
+    checks = [_read(answer) for answer in answers]
+    if as_json:
+        whole = Checks(subject=what.name, subject_kind=what.kind, checks=tuple(checks))
+        click.echo(encode(whole), nl=False)
+        return
+    from clienthv.report import portability
+
+    show(portability.many(checks, what.name))
+
+
+def _load(source: str | None, connect: str | None) -> Host | None:
+    if source is None:
+        return None
+    return api.inspect(connect) if source == "local" else api.load_host(source)
+
+
+def _spread(names: Iterable[str]) -> Iterator[str]:
+    """The targets, with the documents of a folder in place of the folder."""
+    for name in names:
+        if "://" not in name and name != "-" and Path(name).is_dir():
+            yield from sorted(str(p) for p in Path(name).iterdir() if p.suffix in (".json", ".txt"))
+        else:
+            yield name
+
+
+def _read(answer: Check | tuple[str, ClienthvError]) -> Check:
+    if isinstance(answer, Check):
+        return answer
+    raise answer[1]
+
+
+def _summary(answers: Iterator[Check | tuple[str, ClienthvError]], names: tuple[str, ...], *, as_json: bool) -> None:
+    """One line for each target as soon as it is known, and the totals at the end."""
+    from clienthv.report import portability
+
+    width, verdicts, unread = min(max(map(len, names)), 60), Counter[Verdict](), 0
+    for answer in answers:
+        if isinstance(answer, Check):
+            verdicts[answer.verdict] += 1
+            line = portability.summary_json(answer) if as_json else portability.summary_line(answer, width)
+        else:
+            unread += 1
+            name, problem = answer
+            line = (
+                portability.unread_json(name, problem.message)
+                if as_json
+                else portability.unread_line(name, problem.message, width)
+            )
+        click.echo(line if isinstance(line, bytes) else visible(line))
+    for line in portability.totals(verdicts, unread):
+        note(line)

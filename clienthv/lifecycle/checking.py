@@ -1,0 +1,86 @@
+"""``migrate-check``: find out what is to be moved, read the targets one after another, and compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clienthv import portability
+from clienthv.errors import ClienthvError, DiskError, GuestError
+from clienthv.hypervisor import Connection
+from clienthv.lifecycle import live, subjects, targets
+from clienthv.model.host import Host
+from clienthv.model.portability import Check
+from clienthv.portability import Subject
+
+_HEAD: Final = 4096
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, "Zstandard Frames"
+Answer = Check | tuple[str, ClienthvError]
+"""The check of one target, or its name and why it could not be read."""
+
+
+class Looking(NamedTuple):
+    """How a subject is looked at: the connection, the PC that a definition comes from, and a bare image's profile."""
+
+    connect: str | None
+    source: Host | None
+    profile: str
+    inspect: bool = True
+
+
+def subject_of(name: str, how: Looking, say: live.Say) -> Subject:
+    """What a name or path means: a file by its content, else a VM. Raises every kind of ClienthvError."""
+    path = Path(name).expanduser()
+    if path.is_dir():
+        msg = f"{name} is a folder"
+        raise DiskError(msg, hint="give an image, a bundle, a domain XML file, or the name of a VM")
+    if path.exists():
+        return _of_file(path, how, say)
+    if "/" in name or path.suffix in (".xml", ".qcow2", ".img", ".raw", ".clienthv"):
+        msg = f"{name} does not exist"
+        raise DiskError(msg, hint="check the path; a VM is given by its name alone")
+    return _of_vm(name, how, say)
+
+
+def _of_file(path: Path, how: Looking, say: live.Say) -> Subject:
+    head = _head(path)
+    if head.startswith(_ZSTD):
+        raise NotImplementedError
+    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return subjects.of_definition(path.read_bytes(), str(path), how.source)
+    return subjects.of_image(path, how.profile, say, inspect=how.inspect)
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(_HEAD)
+    except OSError as e:
+        msg = f"cannot read {path}: {e.strerror}"
+        raise DiskError(msg, hint="check its permissions") from e
+
+
+def _of_vm(name: str, how: Looking, say: live.Say) -> Subject:
+    with Connection(live.choose(how.connect), waiting=say) as connection:
+        if connection.find(name) is None:
+            there = ", ".join(sorted(d.name for d in connection.domains()))
+            msg = f"there is neither a file nor a VM of the name {name}"
+            raise GuestError(msg, hint=f"the VMs are: {there}" if there else "there are no VMs; give a path")
+        host = how.source or live.read_host(connection)
+        return subjects.of_vm(connection, name, host, say, inspect=how.inspect)
+
+
+def answers(
+    subject: Subject, names: tuple[str, ...], load: Callable[[str], Host], connect: str | None, say: live.Say
+) -> Iterator[Answer]:
+    """The check of each target, one after another: no more than one PC is held at a time."""
+    for name in names:
+        try:
+            target = targets.read(name, load, subject, connect, say)
+        except ClienthvError as e:
+            yield name, e
+        else:
+            yield portability.check(subject, target)

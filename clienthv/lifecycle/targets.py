@@ -1,0 +1,66 @@
+"""The PCs that something is to be moved to: documents, listings, this PC, and what libvirt tells of others."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from clienthv import places
+from clienthv.errors import ClienthvError
+from clienthv.hypervisor import Choice, Connection
+from clienthv.lifecycle import live
+from clienthv.model.host import Host
+from clienthv.portability import Subject, Target
+
+LOCAL: Final = "local"
+"""The word for the PC that clienthv runs on, with the libvirt that it would use."""
+
+
+class Unread(NamedTuple):
+    """A target that could not be read, and why."""
+
+    name: str
+    problem: ClienthvError
+
+
+def is_uri(name: str) -> bool:
+    """Whether a target is a libvirt connection (libvirt documentation, "Connection URIs")."""
+    return "://" in name
+
+
+def read(name: str, load: Callable[[str], Host], subject: Subject, connect: str | None, say: live.Say) -> Target:
+    """One target. ``load`` reads a document or a listing. Raises HostError, DocumentError."""
+    if name == LOCAL:
+        with Connection(live.choose(connect), waiting=say) as connection:
+            return _of_connection(name, connection, live.read_host(connection, but=subject.name), subject)
+    if is_uri(name):
+        choice = Choice(name, "given with --to")
+        with Connection(choice, waiting=say) as connection:
+            return _of_connection(name, connection, live.read_host(connection, but=subject.name), subject)
+    return Target(name=name, host=load(name))
+
+
+def _of_connection(name: str, connection: Connection, host: Host, subject: Subject) -> Target:
+    return Target(name=name, host=host, here=True, live=True, exists=_exists, free=_free(places.images()))
+
+
+def _exists(path: str) -> bool | None:
+    """Whether a path of this PC is there; None where this user may not look."""
+    try:
+        os.stat(path)  # noqa: PTH116 - its error tells
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _free(folder: Path) -> int | None:
+    """The bytes that are free where images go, whether or not that folder is there yet."""
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return shutil.disk_usage(place).free
+    return None

@@ -1,0 +1,153 @@
+"""What a VM is by its libvirt definition, whoever wrote it: the facts on which its portability hangs."""
+
+from __future__ import annotations
+
+import msgspec
+
+from clienthv.model.cpu import GuestCpu
+from clienthv.model.values import Count
+
+
+class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One disk as a domain names it (libvirt, formatdomain, "Hard drives, floppy disks, CDROMs").
+
+    ``source`` is a path, a URL or a volume's name; None for an empty drive.
+    """
+
+    device: str = "disk"
+    type: str = "file"
+    source: str | None = None
+    format: str | None = None
+    bus: str | None = None
+    target: str | None = None
+    cache: str | None = None
+    readonly: bool = False
+    shareable: bool = False
+    encrypted: bool = False
+    backing: tuple[str, ...] = ()
+
+
+class NicFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One network card: its libvirt type, what it is plugged into, and its model."""
+
+    type: str
+    source: str | None = None
+    model: str | None = None
+    backend: str | None = None
+
+
+class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
+    """A device of the host that is handed over.
+
+    ``address`` is the PCI function's, ``ids`` a USB device's vendor and product, ``source`` what else names it.
+    ``interface`` is whether it is given as a network card, which a virtual function is.
+    """
+
+    type: str
+    address: str | None = None
+    ids: str | None = None
+    source: str | None = None
+    interface: bool = False
+    optional: bool = False
+
+
+class FilesystemFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A folder of the host that the guest shares: by virtiofs, or by 9p ("path")."""
+
+    driver: str
+    source: str | None = None
+
+
+class VideoFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One virtual graphics adapter."""
+
+    model: str
+    accel3d: bool = False
+
+
+class GraphicsFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One way the screen is shown; ``gl`` is whether it draws with the host's GPU, on ``render_node`` if named."""
+
+    type: str
+    gl: bool = False
+    render_node: str | None = None
+
+
+class TpmFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The TPM: its model, backend (emulator, passthrough, external) and version."""
+
+    model: str | None = None
+    backend: str | None = None
+    version: str | None = None
+
+
+class FirmwareFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """How the guest boots. ``automatic`` is whether libvirt picks the files, which every PC has elsewhere.
+
+    ``loader`` and ``template`` are files of the firmware that the definition names, ``nvram`` is the guest's own.
+    """
+
+    uefi: bool = False
+    secure_boot: bool = False
+    automatic: bool = True
+    loader: str | None = None
+    template: str | None = None
+    nvram: str | None = None
+
+
+class State(msgspec.Struct, frozen=True, kw_only=True):
+    """What a VM has beyond its definition; None means that nobody could ask.
+
+    ``plugged`` are devices of the running guest that its definition lacks.
+    """
+
+    running: bool | None = None
+    snapshots: Count | None = None
+    managed_save: bool | None = None
+    plugged: tuple[str, ...] | None = None
+
+
+class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """One domain. Memory is in MiB, ``os_id`` libosinfo's long id, ``highest_pin`` the highest processor it names.
+
+    ``hyperv`` are the enlightenments that are on, ``paths`` further files of the host that it names (ROM files, event
+    devices), ``arguments`` what it gives QEMU past libvirt, ``controllers`` models with their types ("usb qemu-xhci").
+    """
+
+    name: str = ""
+    uuid: str | None = None
+    type: str = "kvm"
+    arch: str = "x86_64"
+    machine: str | None = None
+    emulator: str | None = None
+    os_id: str | None = None
+    vcpus: Count = 1
+    memory_mib: Count = 0
+    hugepages: bool = False
+    highest_pin: Count | None = None
+    cpu: GuestCpu = GuestCpu()
+    firmware: FirmwareFacts = FirmwareFacts()
+    disks: tuple[DiskFacts, ...] = ()
+    nics: tuple[NicFacts, ...] = ()
+    host_devices: tuple[HostDevice, ...] = ()
+    filesystems: tuple[FilesystemFacts, ...] = ()
+    video: tuple[VideoFacts, ...] = ()
+    graphics: tuple[GraphicsFacts, ...] = ()
+    sounds: tuple[str, ...] = ()
+    audio: tuple[str, ...] = ()
+    inputs: tuple[str, ...] = ()
+    controllers: tuple[str, ...] = ()
+    redirections: Count = 0
+    tpm: TpmFacts | None = None
+    shared_memory: tuple[str, ...] = ()
+    hyperv: tuple[str, ...] = ()
+    launch_security: str | None = None
+    smbios_host: bool = False
+    kernel: str | None = None
+    paths: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()
+
+    @property
+    def writable(self) -> tuple[DiskFacts, ...]:
+        """The disks that the guest writes to."""
+        return tuple(d for d in self.disks if d.device in ("disk", "lun") and not d.readonly)

@@ -1,0 +1,124 @@
+"""What is inside the image, against what the plan gives it there."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.contents import ImageContents
+from clienthv.model.plan import Kind, Plan, Strategy
+from clienthv.model.portability import Code
+from clienthv.model.profile import Profile
+from clienthv.portability.subject import Findings, Subject, Target, blocks, changes, unknown, warns
+
+_DRIVERS: Final = {"virtio": "virtio-blk", "virtio-scsi": "virtio-scsi", "sata": "ahci", "ide": "ide"}
+_GPU: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
+_SHOWN: Final = 6
+_NOBODY: Final = "nobody looked"
+
+
+def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profile) -> Findings:
+    """What speaks against starting the guest there, as its profile wants it. ``plan`` is None where there is none."""
+    guest = subject.guest
+    if plan is not None and guest is not None and plan.memory_mib < (guest.min_memory_mib or 0):
+        yield warns(
+            Code.GUEST_MINIMUM,
+            guest.id,
+            f"it needs {guest.min_memory_mib} MiB of memory at least, and gets {plan.memory_mib} there",
+            "give it more",
+        )
+    contents = subject.contents
+    if contents is None:
+        return
+    if contents.problem is not None:
+        yield unknown(
+            Code.CONTENTS_UNKNOWN,
+            "what is inside the image",
+            f"whether it boots, and from which disks, nobody could tell: {contents.problem}",
+        )
+        return
+    yield from _boots(contents, plan, profile)
+    yield from _left_over(contents)
+    if plan is not None:
+        yield from _graphics(contents, plan, target)
+
+
+def _boots(contents: ImageContents, plan: Plan | None, profile: Profile) -> Findings:
+    if contents.bootable is False:
+        yield blocks(
+            Code.NOT_BOOTABLE,
+            "the image",
+            "; ".join(contents.evidence[-2:]) or "nothing in it can be booted",
+            "is it a data disk, or the second disk of a system?",
+        )
+        return
+    if contents.bootable is None:
+        yield unknown(Code.NOT_BOOTABLE, "the image", "nobody could tell whether it boots")
+    if plan is None:
+        return
+    firmware = plan.of(Kind.FIRMWARE).strategy
+    boots = contents.bios if firmware is Strategy.BIOS else contents.uefi
+    if boots is False:
+        yield blocks(
+            Code.BOOT_FIRMWARE,
+            "the image",
+            f"nothing in it starts by {'BIOS' if firmware is Strategy.BIOS else 'UEFI'}, which the plan gives it",
+            f'firmware.prefer = ["{"uefi" if firmware is Strategy.BIOS else "bios"}"] in the profile',
+            Kind.FIRMWARE,
+        )
+    yield from _disk(contents, plan, profile)
+
+
+def _disk(contents: ImageContents, plan: Plan, profile: Profile) -> Findings:
+    """Whether the guest finds its disk: on the bus that the profile wants, and on the one that the plan has."""
+    wanted = profile.device(Kind.DISK).bus or "virtio-blk"
+    taken = _DRIVERS.get(plan.of(Kind.DISK).model)
+    said: dict[str, str] = {d.driver: d.evidence for d in contents.boot_drivers}
+    if Strategy.PARAVIRTUAL in profile.ladder(Kind.DISK) and contents.boots_from(wanted) is False and taken != wanted:
+        yield changes(
+            Code.BOOT_DRIVER,
+            f"a {wanted} disk",
+            f"the guest has no driver for it when it boots: {said[wanted]}",
+            "put the driver into its initramfs (virtio-win on Windows); until then a SATA disk is slower and works",
+            Kind.DISK,
+        )
+    if taken is None:
+        return
+    if contents.boots_from(taken) is False:
+        yield blocks(
+            Code.BOOT_DRIVER,
+            f"a {taken} disk",
+            f"the guest has no driver for it when it boots: {said[taken]}",
+            "put the driver into its initramfs (virtio-win on Windows)",
+            Kind.DISK,
+        )
+    elif contents.boots_from(taken) is None:
+        yield unknown(
+            Code.BOOT_DRIVER, f"a {taken} disk", f"whether the guest boots from it: {said.get(taken, _NOBODY)}"
+        )
+
+
+def _left_over(contents: ImageContents) -> Findings:
+    for sentence in contents.tied_to[:_SHOWN]:
+        yield warns(Code.TIED_TO_HARDWARE, "the guest's settings", sentence)
+    for name in contents.hibernated or ():
+        yield warns(
+            Code.HIBERNATED,
+            name,
+            "the guest is hibernated: waking up on other hardware fails, and loses what was not saved",
+            "start it where it is, and shut it down whole (Windows: shutdown /s /f /t 0, fast startup off)",
+        )
+    for name in contents.dirty or ():
+        yield warns(Code.DIRTY, name, "its file system was not unmounted cleanly", "start and shut it down once")
+
+
+def _graphics(contents: ImageContents, plan: Plan, target: Target) -> Findings:
+    gpu = plan.of(Kind.GPU)
+    function = target.host.by_address.get(gpu.device or "")
+    vendor = _GPU.get(function.vendor_id or "") if function is not None else None
+    if vendor is not None and contents.gpu_drivers is not None and vendor not in contents.gpu_drivers:
+        yield warns(
+            Code.GPU_DRIVER,
+            gpu.backing,
+            f"the guest has no driver for {vendor} cards yet (it has {', '.join(contents.gpu_drivers) or 'none'})",
+            "install it in the guest first",
+        )

@@ -1,0 +1,110 @@
+"""Screen and sound, against what the target's QEMU is built with."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.domain import DomainFacts
+from clienthv.model.plan import Kind
+from clienthv.model.portability import Code
+from clienthv.portability.subject import Findings, Subject, Target, changes, stops_live
+
+_VIRTIO_SOUND_QEMU: Final = (8, 2)  # QEMU 8.2 release notes: new device virtio-sound
+_VIRTIO_SOUND_LIBVIRT: Final = (10, 4)  # libvirt 10.4.0 release notes: sound model 'virtio'
+_PACKAGES: Final = {
+    "spice": "install qemu-system-modules-spice",
+    "egl-headless": "install qemu-system-modules-opengl",
+    "qxl": "install qemu-system-modules-spice",
+}
+
+
+def findings(subject: Subject, target: Target) -> Findings:
+    """What speaks against the screen and sound of a definition."""
+    domain = subject.domain
+    if domain is None:
+        return
+    yield from _video(domain, target)
+    yield from _graphics(domain, target)
+    yield from _acceleration(domain, target)
+    if "virtio" in domain.sounds:
+        yield from _virtio_sound(target)
+
+
+def _video(domain: DomainFacts, target: Target) -> Findings:
+    capabilities = target.capabilities
+    for model in dict.fromkeys(video.model for video in domain.video):
+        if capabilities is not None and capabilities.video_models and model not in capabilities.video_models:
+            yield changes(
+                Code.VIDEO,
+                model,
+                f"QEMU there offers the video models {', '.join(capabilities.video_models)}",
+                _PACKAGES.get(model),
+                Kind.GPU,
+            )
+
+
+def _graphics(domain: DomainFacts, target: Target) -> Findings:
+    capabilities = target.capabilities
+    for kind in dict.fromkeys(graphics.type for graphics in domain.graphics):
+        if kind in ("sdl", "dbus", "desktop"):
+            yield changes(
+                Code.GRAPHICS,
+                kind,
+                "it shows the screen in the desktop session of the PC below it, as the user who started it",
+                "SPICE or VNC are shown on any PC",
+                Kind.DISPLAY,
+            )
+        elif capabilities is not None and kind not in capabilities.graphics:
+            yield changes(
+                Code.GRAPHICS,
+                kind,
+                f"QEMU there offers the screens {', '.join(capabilities.graphics) or 'none'}",
+                _PACKAGES.get(kind),
+                Kind.DISPLAY,
+            )
+
+
+def _acceleration(domain: DomainFacts, target: Target) -> Findings:
+    """Virgl's state cannot be sent (QEMU, hw/display/virtio-gpu-gl.c: "virgl is not yet migratable")."""
+    if not any(video.accel3d for video in domain.video) and not any(graphics.gl for graphics in domain.graphics):
+        return
+    what = "3D by the host's GPU"
+    yield stops_live(Code.NOT_MIGRATABLE, what, "QEMU cannot send what the GPU holds for a running guest")
+    capabilities = target.capabilities
+    nodes = {f.render_node for f in target.host.pci if f.render_node}
+    named = {g.render_node.rpartition("/")[2] for g in domain.graphics if g.render_node}
+    if capabilities is not None and "egl-headless" not in capabilities.graphics:
+        yield changes(Code.ACCELERATION, what, "QEMU there has no OpenGL display", _PACKAGES["egl-headless"], Kind.GPU)
+    elif target.host.pci and not nodes:
+        yield changes(
+            Code.ACCELERATION,
+            what,
+            f"no GPU of {target.called} has a render node (/dev/dri/renderD*)",
+            "a GPU with a kernel DRM driver gives one",
+            Kind.GPU,
+        )
+    elif named - nodes and nodes:
+        yield changes(
+            Code.ACCELERATION,
+            ", ".join(sorted(named - nodes)),
+            f"the definition names a render node that {target.called} has not (it has {', '.join(sorted(nodes))})",
+            "leave rendernode out",
+            Kind.GPU,
+        )
+
+
+def _virtio_sound(target: Target) -> Findings:
+    what = "virtio sound"
+    yield stops_live(Code.NOT_MIGRATABLE, what, "QEMU's virtio-sound cannot be sent to another PC while it runs")
+    for program, have, need in (
+        ("QEMU", target.qemu, _VIRTIO_SOUND_QEMU),
+        ("libvirt", target.libvirt, _VIRTIO_SOUND_LIBVIRT),
+    ):
+        if have is not None and have < need:
+            yield changes(
+                Code.SOUND,
+                what,
+                f"{program} {'.'.join(map(str, have))} there does not know it ({'.'.join(map(str, need))} does)",
+                f"update {program} there",
+                Kind.AUDIO,
+            )

@@ -1,0 +1,204 @@
+"""Disks, media and shared folders: what must go along, and what must be there already."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from clienthv.model.domain import DiskFacts, DomainFacts
+from clienthv.model.image import ImageFacts
+from clienthv.model.plan import Kind
+from clienthv.model.portability import Code
+from clienthv.portability.subject import Findings, Subject, Target, blocks, changes, info, stops_live, unknown, warns
+
+_GIB: Final = 1 << 30
+_RUN_FROM: Final = ("qcow2", "raw")
+_LOCAL: Final = ("file", "block", "volume")
+
+
+def findings(subject: Subject, target: Target) -> Findings:
+    """What speaks against a subject's storage."""
+    yield from _space(subject, target)
+    if subject.domain is None:
+        for image in subject.images.values():
+            yield from _image(image)
+        return
+    for disk in subject.domain.disks:
+        if disk.source is None:
+            continue
+        yield from _medium(disk, target) if disk.device in ("cdrom", "floppy") else _disk(disk, subject, target)
+    yield from _folders(subject.domain, target)
+    for path in subject.domain.paths:
+        yield from _host_file(path, target)
+    if subject.domain.kernel is not None:
+        yield from _host_file(subject.domain.kernel, target)
+
+
+def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
+    source = disk.source or ""
+    if disk.type == "nvme":
+        return  # a PCI function, judged with the others
+    if disk.type == "block" or source.startswith("/dev/"):
+        yield changes(
+            Code.DISK_OF_THE_HOST,
+            source,
+            "a disk of the PC below it, not an image: it stays there",
+            f"copy it into one: qemu-img convert -O qcow2 {source} IMAGE",
+            Kind.DISK,
+        )
+        return
+    if disk.type not in _LOCAL:
+        why = f"storage on the network ({disk.type}): {target.called} must reach it by that name"
+        yield warns(Code.DISK_UNSHARED, source, why)
+        return
+    image = subject.images.get(source)
+    if image is not None:
+        yield from _image(image)
+    elif subject.kind != "bundle":
+        yield unknown(
+            Code.IMAGE_UNKNOWN, source, "the image could not be looked at here", "run migrate-check where the image is"
+        )
+    yield from _bus(disk, target)
+    if disk.encrypted:
+        yield warns(
+            Code.DISK_ENCRYPTED,
+            source,
+            "its key is a secret of libvirt's, which does not go along",
+            f"virsh secret-define and secret-set-value on {target.called}",
+        )
+    if disk.shareable:
+        yield warns(Code.DISK_UNSHARED, source, "it is shared with other VMs, which would stay behind")
+    yield from _reach(disk, subject, target)
+
+
+def _image(image: ImageFacts) -> Findings:
+    if image.format is not None and image.format not in _RUN_FROM:
+        yield warns(
+            Code.DISK_FORMAT,
+            image.path,
+            f"a {image.format} image, from which clienthv runs no VMs",
+            f"qemu-img convert -O qcow2 {image.path} NEW.qcow2",
+        )
+    if image.others:
+        yield warns(
+            Code.BACKING_CHAIN,
+            image.path,
+            f"it needs {', '.join(image.others)}, which must be copied too, to the same paths",
+            f"make it one file: qemu-img convert -O qcow2 {image.path} NEW.qcow2",
+        )
+    if image.snapshots:
+        yield info(
+            Code.SNAPSHOTS,
+            image.path,
+            f"snapshots inside it go along: {', '.join(image.snapshots)}",
+        )
+
+
+def _reach(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
+    """A running VM's disk must be where it is for both (libvirt, "Migration": shared storage)."""
+    source = disk.source or ""
+    there = target.exists(source)
+    if there:
+        return
+    shared = subject.shared.get(source)
+    image = subject.images.get(source)
+    size = f", {image.allocated / _GIB:.1f} GiB" if image is not None and image.allocated is not None else ""
+    if shared and there is None:
+        yield warns(
+            Code.DISK_UNSHARED,
+            source,
+            f"it lies on storage that PCs share: {target.called} must see it at the same path",
+        )
+    elif there is False or shared is False:
+        yield stops_live(
+            Code.DISK_UNSHARED,
+            source,
+            f"{target.called} does not reach it: it must be copied{size}",
+            "put it on storage that both reach, to move the VM while it runs",
+        )
+    else:
+        yield unknown(
+            Code.DISK_UNSHARED,
+            source,
+            f"whether {target.called} reaches it at that path, as a running VM must, or it is copied{size}",
+        )
+
+
+def _bus(disk: DiskFacts, target: Target) -> Findings:
+    buses = target.capabilities.disk_buses if target.capabilities is not None else ()
+    if disk.bus is not None and buses and disk.bus not in buses:
+        yield changes(
+            Code.DISK_BUS,
+            f"{disk.target or disk.source} on {disk.bus}",
+            f"QEMU there offers the buses {', '.join(buses)}",
+            device=Kind.DISK,
+        )
+
+
+def _medium(disk: DiskFacts, target: Target) -> Findings:
+    source = disk.source or ""
+    there = target.exists(source)
+    if there:
+        return
+    tell = changes if there is False else warns
+    yield tell(
+        Code.MEDIA,
+        source,
+        f"a medium in the {disk.device} drive"
+        + (f" that {target.called} has not at that path" if there is False else " must be there at that path"),
+        "take it out: virsh change-media NAME TARGET --eject",
+    )
+
+
+def _folders(domain: DomainFacts, target: Target) -> Findings:
+    capabilities = target.capabilities
+    for folder in domain.filesystems:
+        source = folder.source or "a shared folder"
+        if folder.driver == "virtiofs":
+            yield stops_live(
+                Code.SHARED_FOLDER, source, "a running VM with virtiofs does not move: its daemon's state stays here"
+            )
+            drivers = getattr(capabilities, "filesystem_drivers", None)
+            if isinstance(drivers, tuple) and drivers and "virtiofs" not in drivers:
+                yield changes(Code.SHARED_FOLDER, source, "QEMU there offers no virtiofs", "update QEMU and libvirt")
+        else:
+            yield stops_live(
+                Code.SHARED_FOLDER, source, "a folder that the guest has mounted by 9p holds a running VM back"
+            )
+        there = target.exists(source) if source.startswith("/") else None
+        if not there:
+            tell = changes if there is False else warns
+            yield tell(
+                Code.SHARED_FOLDER,
+                source,
+                f"a folder of the PC below it, which {target.called} has not"
+                if there is False
+                else f"a folder of the PC below it: {target.called} must have one at that path",
+                "make it there, or leave <filesystem> out",
+            )
+
+
+def _host_file(path: str, target: Target) -> Findings:
+    there = target.exists(path)
+    if there:
+        return
+    tell = changes if there is False else warns
+    yield tell(
+        Code.HOST_FILE,
+        path,
+        "a file of the PC below it"
+        + (f", which {target.called} has not" if there is False else f": {target.called} must have it at that path"),
+        "copy it, or take it out of the definition",
+    )
+
+
+def _space(subject: Subject, target: Target) -> Findings:
+    """The room that copies of the images take, where it is known."""
+    moved = [image for path, image in subject.images.items() if not target.exists(path)]
+    need = sum(image.allocated or 0 for image in moved)
+    if target.free is not None and need > target.free:
+        yield blocks(
+            Code.SPACE,
+            f"{need / _GIB:.1f} GiB of images",
+            f"{target.called} has {target.free / _GIB:.1f} GiB free for them",
+            "make room there",
+        )
