@@ -51,7 +51,7 @@ def look(path: Path, *, trusted_chain: bool = False, known: Format | None = None
 
 def _others(path: Path, header: Header) -> Iterator[str]:
     """The files that an image leads to, nearest first; those that are there are looked at. Raises RefusedError."""
-    seen = {path.resolve()}
+    seen = {_identity(path)}
     for _ in range(_DEEPEST):
         for name in header.data:
             yield str(_beside(path, name))
@@ -59,15 +59,25 @@ def _others(path: Path, header: Header) -> Iterator[str]:
             return
         path = _beside(path, header.backing)
         yield str(path)
-        if path.resolve() in seen:
-            raise refuse(Refusal.BACKING_FILE, f"the backing files of an image lead back to {path}", "do without it")
-        seen.add(path.resolve())
-        if not path.exists():
+        found = _identity(path)
+        if found is None:
             return
+        if found in seen:
+            raise refuse(Refusal.BACKING_FILE, f"the backing files of an image lead back to {path}", "do without it")
+        seen.add(found)
         named = next((f for f in get_args(Format) if _QEMU_NAMES.get(f, f) == header.backing_format), None)
         header, _ = headers(path, trusted_chain=True, known=named)
     msg = f"an image has more than {_DEEPEST} backing files, down to {path}"
     raise refuse(Refusal.BACKING_FILE, msg, "make it one file: qemu-img convert -O qcow2, if you trust it")
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What tells a file from all others, whatever leads to it; None when it is not there or nobody can look."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _beside(path: Path, name: str) -> Path:

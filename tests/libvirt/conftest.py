@@ -21,7 +21,8 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
-INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n", "cryptography")
+INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n")
+OR_OF_THE_SYSTEM = ("cryptography",)  # of oslo.utils, from 10 on
 
 
 class Terminal:
@@ -153,7 +154,7 @@ def site() -> Iterator[Path]:
     """clienthv and what it needs in a folder that every account can read, wherever this checkout lies."""
     folder = Path(tempfile.mkdtemp(prefix="chv-site-"))
     packages = Path(sysconfig.get_path("purelib"))
-    for name in INSTALLED:
+    for name in (*INSTALLED, *(n for n in OR_OF_THE_SYSTEM if (packages / n).exists())):
         shutil.copytree(packages / name, folder / name)
     for name in ("clienthv", "templates", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -350,6 +350,14 @@ def test_a_trusted_chain_still_ends_somewhere_and_at_files(
     assert told.value.refusal == code
 
 
+def test_a_chain_may_end_at_a_name_that_is_no_file_of_this_pc(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    for name in ("none", "loop", "x" * 300, "loop/x"):
+        image = chain(tmp_path, "a", name)
+        header, _ = headers(image, trusted_chain=True)
+        assert list(formats._others(image, header)) == [str(tmp_path / name)]
+
+
 def test_a_file_of_a_trusted_chain_is_looked_at_too(tmp_path: Path) -> None:
     image = chain(tmp_path, "a", "b")
     (tmp_path / "b").write_bytes(qcow2(crypt=2))
