@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import Annotated, Final
 
@@ -74,6 +75,12 @@ def text_of(data: bytes) -> str:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         return data.decode("utf-16", errors="replace")
     return data.decode("utf-8-sig", errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def version(text: str) -> tuple[int, ...]:
+    """A version in numbers, up to the first part that is none: "10.0.2" is (10, 0, 2)."""
+    parts = itertools.takewhile(lambda part: part.isascii() and part.isdecimal(), text.split("."))
+    return tuple(int(part[:9]) for part in parts)
 
 
 def is_vm_name(text: str) -> bool:

@@ -11,6 +11,8 @@ from clienthv.model.portability import Code
 from clienthv.portability.subject import Findings, Subject, Target, blocks, changes, info, stops_live, unknown, warns
 
 _GIB: Final = 1 << 30
+_OF_A_BOARD: Final = ("ide", "fdc", "sata")
+"""Buses that boards bring along: the capabilities are those of one board, and the definition's has its own."""
 _RUN_FROM: Final = ("qcow2", "raw")
 _LOCAL: Final = ("file", "block", "volume")
 
@@ -125,7 +127,7 @@ def _reach(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
 
 def _bus(disk: DiskFacts, target: Target) -> Findings:
     buses = target.capabilities.disk_buses if target.capabilities is not None else ()
-    if disk.bus is not None and buses and disk.bus not in buses:
+    if disk.bus not in _OF_A_BOARD and disk.bus is not None and buses and disk.bus not in buses:
         yield changes(
             Code.DISK_BUS,
             f"{disk.target or disk.source} on {disk.bus}",
@@ -161,8 +163,8 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
             if isinstance(drivers, tuple) and drivers and "virtiofs" not in drivers:
                 yield changes(Code.SHARED_FOLDER, source, "QEMU there offers no virtiofs", "update QEMU and libvirt")
         else:
-            yield stops_live(
-                Code.SHARED_FOLDER, source, "a folder that the guest has mounted by 9p holds a running VM back"
+            yield warns(
+                Code.SHARED_FOLDER, source, "once the guest has mounted it (9p), QEMU does not let it move while it runs"
             )
         there = target.exists(source) if source.startswith("/") else None
         if not there:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from clienthv.model import values
 from clienthv.model.contents import ImageContents
 from clienthv.model.cpu import CpuMap, GuestCpu
 from clienthv.model.domain import DomainFacts, State
@@ -90,8 +91,7 @@ class Target(NamedTuple):
 
 
 def _numbers(version: str | None) -> tuple[int, ...] | None:
-    parts = (version or "").split(".")
-    return tuple(map(int, parts)) if all(p.isdecimal() for p in parts) else None
+    return values.version(version) if version else None
 
 
 def blocks(code: Code, what: str, why: str, fix: str | None = None, device: Kind | None = None) -> Finding:

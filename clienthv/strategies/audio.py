@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from clienthv.model import values
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.strategies import pci
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
 
 _HDA_CLASS: Final = "0403"
-_VIRTIO_SOUND_LIBVIRT: Final = (10, 4)  # libvirt 10.4.0 release notes: sound model 'virtio'
+_VIRTIO_SOUND: Final = (
+    ("libvirt", "libvirt_version", (10, 4)),  # libvirt 10.4.0 release notes: sound model 'virtio'
+    ("QEMU", "qemu_version", (8, 2)),  # QEMU 8.2 changelog: virtio-sound
+)
 
 
 def options(strategy: Strategy, question: Question) -> Options:
@@ -47,13 +51,9 @@ def objections(option: Option, question: Question) -> Objections:
         yield from pci.named_passthrough(option, question, Kind.AUDIO)
     elif option.strategy is Strategy.PARAVIRTUAL:
         yield from needs_virtio(option, question, "sound")
-        stack = question.host.stack
-        if stack is not None and stack.libvirt_version is not None:
-            have = tuple(int(part) for part in stack.libvirt_version.split(".")[:2] if part.isdecimal())
-            if have < _VIRTIO_SOUND_LIBVIRT:
-                yield reject(
-                    option,
-                    Reason.NOT_IN_QEMU,
-                    f"libvirt {stack.libvirt_version} does not know virtio-sound (10.4.0 does)",
-                    "update libvirt",
-                )
+        for program, field, since in _VIRTIO_SOUND:
+            version = getattr(question.host.stack, field, None)
+            if version is not None and values.version(version)[:2] < since:
+                knows = ".".join(map(str, since))
+                detail = f"{program} {version} does not know virtio-sound ({knows} does)"
+                yield reject(option, Reason.NOT_IN_QEMU, detail, f"update {program}")
