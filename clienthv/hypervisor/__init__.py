@@ -2,5 +2,19 @@
 
 from clienthv.hypervisor.connection import Choice, Connection, choose
 from clienthv.hypervisor.domain import SIGN_OF_LIFE, Domain, DomainState
+from clienthv.hypervisor.node import TOLD_BY_LIBVIRT, Node, host_of, node_of
+from clienthv.hypervisor.storage import TargetStorage
 
-__all__ = ["SIGN_OF_LIFE", "Choice", "Connection", "Domain", "DomainState", "choose"]
+__all__ = [
+    "SIGN_OF_LIFE",
+    "TOLD_BY_LIBVIRT",
+    "Choice",
+    "Connection",
+    "Domain",
+    "DomainState",
+    "Node",
+    "TargetStorage",
+    "choose",
+    "host_of",
+    "node_of",
+]

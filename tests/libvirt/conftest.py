@@ -58,6 +58,10 @@ class Machine:
         """Run clienthv without naming a connection."""
         return self._start([*self._command, "-m", "clienthv", *arguments], 120)
 
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run Python as the user, with clienthv to import."""
+        return self._start([*self._command, *arguments], 120)
+
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
         """Run clienthv."""
         return self._start([*self._clienthv, *arguments], timeout)
