@@ -13,6 +13,9 @@ Answer = bool | None
 """None means that nobody could tell."""
 
 
+DriverName = Literal["virtio-blk", "virtio-scsi", "ahci", "ide", "nvme"]
+
+
 class BootDriver(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the system can start from a disk of one kind: its driver is there before the disk is.
 
@@ -21,7 +24,7 @@ class BootDriver(msgspec.Struct, frozen=True, kw_only=True):
     ``evidence`` says what was looked at.
     """
 
-    driver: Literal["virtio-blk", "virtio-scsi", "ahci", "ide", "nvme"]
+    driver: DriverName
     bootable: Answer
     evidence: str
 
@@ -32,9 +35,9 @@ class ImageContents(msgspec.Struct, frozen=True, kw_only=True):
     ``os`` is its osinfo id where libguestfs knows one; ``family`` linux, windows or other; ``bootable`` whether there
     is something to boot at all (a kernel and a boot loader, or the Windows boot manager), ``uefi`` and ``bios`` by
     which firmware. ``network_drivers`` are virtio ("virtio-net") and others it has; ``gpu_drivers`` those of vendors
-    that are installed (nvidia, amd, intel). ``tied_to`` are sentences on what is bound to hardware that may be gone: an
-    interface by its MAC address, Xorg by a PCI address, fstab by a device name. ``hibernated`` and ``dirty`` name
-    file systems, ``problem`` is why nothing more is known.
+    that were installed besides those of the system (nvidia, amd, intel). ``tied_to`` are sentences on what is bound to
+    hardware that may be gone: a network interface by its MAC address, Xorg by a PCI address, fstab by a device name.
+    ``hibernated`` and ``dirty`` name file systems. ``problem`` is why nothing more is known.
     """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
