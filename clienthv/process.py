@@ -118,6 +118,12 @@ def create_image(path: Path, mib: int) -> None:
     _qemu_img(["create", "-q", "-f", "qcow2", "--", str(path), f"{mib}M"], f"make disk image {path}")
 
 
+def create_overlay(path: Path, below: Path, below_format: str) -> None:
+    """Make a qcow2 image over another one, which stays as it is. Raises DiskError, HostError."""
+    words = ["create", "-q", "-f", "qcow2", "-b", str(below), "-F", below_format, "--", str(path)]
+    _qemu_img(words, "make an overlay over the disk image")
+
+
 def _qemu_img(arguments: list[str], what: str) -> str:
     program = _find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
     told = _Told(

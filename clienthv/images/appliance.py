@@ -1,8 +1,10 @@
 """A program of its own: opens one disk image through libguestfs, and says what is in it as one JSON document.
 
-It is run by ``process.guestfs`` as ``PYTHON -I appliance.py IMAGE FORMAT FOLDER``, imports nothing but the standard
-library and guestfs, and judges nothing: ``clienthv.images`` does. The image is opened read-only, below an overlay, and
-nothing from it is run. Initial RAM disks are copied to FOLDER. Lines before the document tell how far it is.
+It is run by ``process.guestfs`` as ``PYTHON -I appliance.py OVERLAY FOLDER``, imports nothing but the standard library
+and guestfs, and judges nothing: ``clienthv.images`` does. OVERLAY is a qcow2 image over the one to look at, which QEMU
+opens read-only, and nothing from it is run. libguestfs's own overlay (``readonly``) is not used: version 1.48 has QEMU
+guess the format of what is in it, and a stranger's disk could lead to any file. Initial RAM disks are copied to FOLDER.
+Lines before the document tell how far it is.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ _KERNELS: Final = 12
 _FILES: Final = 120
 _NAMES: Final = 400
 _REG_DWORD: Final = 4
+_ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
+_EMPTY: Final[dict[str, Any]] = {"state": "", "record": "", "loaders": []}
 _KERNEL_NAMES: Final = ("/boot/vmlinuz*", "/boot/vmlinux*", "/boot/kernel-*")
 _INITRD_NAMES: Final = (
     "initrd.img-{}", "initramfs-{}.img", "initramfs-{}", "initrd-{}", "initrd-{}.img", "initramfs-genkernel-{}",
@@ -130,7 +134,7 @@ def file_systems(image: Image) -> list[dict[str, Any]]:
     """Each file system with the bytes that say what state it is in: looked at before anything is mounted."""
     found = []
     for device, kind in list(image.ask("list_filesystems", default={}).items())[:_NAMES]:
-        one: dict[str, Any] = {"device": clean(device), "type": clean(kind), "state": "", "record": "", "loaders": []}
+        one: dict[str, Any] = {**_EMPTY, "device": clean(device), "type": clean(kind)}
         if kind.startswith("ext"):
             one["state"] = image.hexed("pread_device", device, 1024, 1024)
         elif kind in ("swap", "swsuspend"):
@@ -143,7 +147,11 @@ def file_systems(image: Image) -> list[dict[str, Any]]:
         elif kind == "vfat":
             one["loaders"] = efi_loaders(image, device)
         found.append(one)
-    return found
+    devices = [*image.ask("list_devices", default=[]), *image.ask("list_partitions", default=[])]
+    for device in [*devices, *image.ask("lvs", default=[])][:_NAMES]:
+        if image.ask("vfs_type", device, default="") in _ENCRYPTED:  # list_filesystems leaves them out
+            found.append({**_EMPTY, "device": clean(device), "type": image.ask("vfs_type", device)})
+    return found[:_NAMES]
 
 
 def ntfs_volume_record(sector: bytes) -> int:
@@ -333,7 +341,7 @@ def look(image: Image) -> dict[str, Any]:
 
 def main(arguments: list[str]) -> int:
     """Open the image that the arguments name, and print what is in it."""
-    path, kind, folder = arguments
+    overlay, folder = arguments
     try:
         import guestfs
     except ImportError:
@@ -341,7 +349,7 @@ def main(arguments: list[str]) -> int:
     g = guestfs.GuestFS(python_return_dict=True, close_on_exit=True)
     g.set_autosync(False)
     g.set_network(False)
-    g.add_drive_opts(path, readonly=1, format=kind)
+    g.add_drive_opts(overlay, format="qcow2", cachemode="unsafe")
     tell("starting a small VM that looks inside")
     g.launch()
     seen = look(Image(g, Path(folder)))

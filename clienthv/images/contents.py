@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 import msgspec
 
 from clienthv import process
-from clienthv.errors import HostError
+from clienthv.errors import DiskError, HostError
 from clienthv.images import booting, kept, linux, ties, windows
 from clienthv.images.seen import MOST, Root, Seen
 from clienthv.model.contents import Answer, ImageContents
@@ -107,8 +107,9 @@ def _look(
         try:
             appliance = _appliance(cache, folder)
             (folder / "image").symlink_to(path.resolve())  # a name that nobody has to quote
+            process.create_overlay(folder / "overlay", folder / "image", image_format)
             told = process.guestfs(
-                [str(_SCRIPT), str(folder / "image"), image_format, private],
+                [str(_SCRIPT), str(folder / "overlay"), private],
                 process.Appliance(folder, appliance, kvm), within, MOST, say,
             )  # fmt: skip
         except TimeoutError:
@@ -116,6 +117,8 @@ def _look(
                 f"libguestfs did not finish within {within:.0f} seconds: without KVM, or on a busy PC, it takes long"
             )
             return _Look(ImageContents(problem=problem), lasting=False)
+        except DiskError as e:
+            return _Look(ImageContents(problem=f"{e}; is it in use by a VM that runs?"), lasting=False)
         except (HostError, OSError) as e:
             return _Look(ImageContents(problem=f"libguestfs cannot be run: {e}"), lasting=False)
         if told.code != 0:
@@ -146,8 +149,7 @@ def _failure(told: process.Looked) -> str:
         return _NO_KERNEL
     lines = [line.strip() for line in told.words.splitlines() if line.startswith("RuntimeError: ")]
     why = lines[-1].removeprefix("RuntimeError: ") if lines else f"it ended with {told.code}"
-    hint = "; is the image in use by a VM that runs?" if "launch" in why or "appliance" in why else ""
-    return f"libguestfs could not open it: {why}{hint}"[:_WORDS]
+    return f"libguestfs could not open it: {why}"[:_WORDS]
 
 
 def contents_of(seen: Seen, folder: Path) -> ImageContents:

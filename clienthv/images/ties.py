@@ -10,18 +10,18 @@ from clienthv.images.seen import Seen
 
 _MAC: Final = re.compile(r"\b(?:[0-9a-f]{2}:){5}[0-9a-f]{2}\b", re.IGNORECASE)
 _DEVICE: Final = re.compile(r"/dev/(?:sd[a-z]+|vd[a-z]+|hd[a-z]+|xvd[a-z]+|nvme\d+n\d+|mmcblk\d+)(?:p?\d+)?\b")
-_BUS: Final = re.compile(r"^\s*BusID\s+\"([^\"]{1,40})\"", re.IGNORECASE | re.MULTILINE)
+_BUS: Final = re.compile(r"^BusID\s+\"([^\"]{1,40})\"", re.IGNORECASE | re.MULTILINE)
 _DRIVER: Final = re.compile(
     r"^\s*Driver\s+\"(nvidia|fglrx|amdgpu|radeon|intel|nouveau)\"", re.IGNORECASE | re.MULTILINE
 )
-_IDS: Final = re.compile(r"^\s*options\s+(\S{1,40})\s+.*?\bids=(\S{1,100})", re.MULTILINE)
-_IFACE: Final = re.compile(r"^\s*(?:auto|allow-hotplug|iface)\s+(\S{1,30})", re.MULTILINE)
+_IDS: Final = re.compile(r"^options (\S{1,40}) .*?\bids=(\S{1,100})", re.MULTILINE)
+_IFACE: Final = re.compile(r"^(?:auto|allow-hotplug|iface) (\S{1,30})", re.MULTILINE)
 _NETWORKS: Final = (
     "/etc/udev/rules.d/70-persistent-net", "/etc/systemd/network/", "/etc/netplan/",
     "/etc/NetworkManager/system-connections/", "/etc/sysconfig/network-scripts/",
 )  # fmt: skip
 _BOOT: Final = ("/boot/", "/etc/default/grub", "/etc/fstab", "/etc/crypttab", "/etc/initramfs-tools/conf.d/resume")
-_COMMENT: Final = re.compile(r"^\s*#.*$", re.MULTILINE)
+_LINE: Final = 1000
 _NAMED: Final = re.compile(
     r"^(?:NAME|Name|DEVICE|interface-name)\s*=\s*\"?((?:en|eth|wl)[a-z0-9]{1,14})\b", re.MULTILINE
 )
@@ -32,8 +32,14 @@ def ties(seen: Seen) -> tuple[str, ...]:
     """Sentences on what is bound to hardware, each with the file that says so."""
     found: list[str] = []
     for path, text in seen.files.items():
-        found += (f"{path} {what}" for what in _of_file(path, _COMMENT.sub("", text)))
+        found += (f"{path} {what}" for what in _of_file(path, _plain(text)))
     return tuple(dict.fromkeys(found))[:_MOST]
+
+
+def _plain(text: str) -> str:
+    """A file's lines without comments and indentation, not longer than expressions are quick with."""
+    lines = (" ".join(line[:_LINE].split()) for line in text.splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("#"))
 
 
 def _of_file(path: str, text: str) -> Iterator[str]:
