@@ -7,6 +7,7 @@ import json
 import os
 import re
 import selectors
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, BinaryIO, Final, NamedTuple, NoReturn, cast
 
 from clienthv.errors import DiskError, HostError
 from clienthv.model.refusals import Refusal, refuse
@@ -486,6 +487,36 @@ def _pass_on(out: bytearray, most: int, heard: Callable[[str], None]) -> None:
         line, _, rest = out.partition(b"\n")
         out[:] = rest
         heard(line.decode(errors="replace"))
+
+
+def fed_through_ssh(host: str, command: list[str], feed: Callable[[BinaryIO], object]) -> str:
+    """Run a command on another PC through ssh, and feed it; what it printed. Raises HostError, and what ``feed`` does.
+
+    ssh asks for passwords on the terminal itself, and what goes wrong there is shown as the command says it.
+    """
+    program = _find("ssh", "install openssh-client")
+    remote = " ".join(shlex.quote(word) for word in command)
+    child = subprocess.Popen(
+        [program, "-o", "BatchMode=no", "--", host, remote], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    given, told = cast("BinaryIO", child.stdin), cast("BinaryIO", child.stdout)
+    broken = False
+    try:
+        with suppress(BrokenPipeError), given:
+            broken = True
+            feed(given)
+            broken = False
+        out = told.read(_WORDS).decode(errors="replace")
+    except BaseException:
+        child.kill()
+        raise
+    finally:
+        told.close()
+        code = child.wait()
+    if code != 0 or broken:
+        msg = f"{command[0]} on {host} ended with {code}; what it said is above"
+        raise HostError(msg, hint=f"is clienthv installed there, of this version? try: ssh {host} clienthv --version")
+    return out
 
 
 def become_console(uri: str, name: str) -> NoReturn:

@@ -53,6 +53,14 @@ class Choice(NamedTuple):
             return urlsplit(self.uri).hostname
         return None
 
+    @property
+    def destination(self) -> str:
+        """USER@HOST, or HOST, as ssh takes it; "" for this PC."""
+        with contextlib.suppress(ValueError):
+            parts = urlsplit(self.uri)
+            return "@".join(filter(None, (parts.username, parts.hostname)))
+        return ""
+
 
 def choose(named: str | None, default_uri: str | None, *, root_user: bool, embed_root: Path) -> Choice:
     """The connection to use: the one named, libvirt's default, or the first that answers and may be used.
@@ -204,14 +212,23 @@ class Connection:
         """
         if self.elsewhere:
             return True
-        system = Path("/var/lib/libvirt/qemu/nvram")
-        folder = self._folder("lib/qemu/nvram", "XDG_CONFIG_HOME", ".config", "qemu/nvram", system)
+        folder = self.firmware_folder()
         try:
             return any(file.startswith(f"{name}_VARS.") for file in os.listdir(folder))  # noqa: PTH208 - names alone
         except FileNotFoundError:
             return False
         except OSError:
             return True
+
+    def firmware_folder(self) -> Path:
+        """Where libvirt keeps the UEFI variables of its VMs, NAME_VARS.fd (src/qemu/qemu_conf.c, nvramDir)."""
+        system = Path("/var/lib/libvirt/qemu/nvram")
+        return self._folder("lib/qemu/nvram", "XDG_CONFIG_HOME", ".config", "qemu/nvram", system)
+
+    def tpm_folder(self, uuid: str) -> Path:
+        """Where libvirt keeps the state of a VM's TPM 2.0 (src/qemu/qemu_conf.c, swtpmStorageDir; qemu_tpm.c)."""
+        system = Path("/var/lib/libvirt/swtpm")
+        return self._folder("lib/swtpm", "XDG_CONFIG_HOME", ".config", "qemu/swtpm", system) / uuid / "tpm2"
 
     def log_time(self, name: str) -> float | None:
         """When something was last written to QEMU's log of a VM, in seconds of Unix time; None where nobody can tell.

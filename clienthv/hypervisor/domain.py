@@ -104,6 +104,13 @@ class Domain:
         with translated(f"read the definition of VM {self.name}"):
             return str(self.handle.XMLDesc(flags))
 
+    def migratable_xml(self, *, inactive: bool = False) -> str:
+        """The domain XML in the form that another libvirt takes it (VIR_DOMAIN_XML_MIGRATABLE), with passwords."""
+        flags = libvirt().VIR_DOMAIN_XML_MIGRATABLE | libvirt().VIR_DOMAIN_XML_SECURE
+        flags |= libvirt().VIR_DOMAIN_XML_INACTIVE if inactive else 0
+        with translated(f"read the definition of VM {self.name}"):
+            return str(self.handle.XMLDesc(flags))
+
     def snapshots(self) -> int:
         """How many snapshots libvirt knows of."""
         with translated(f"count the snapshots of VM {self.name}"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clienthv.inspect.anonymise import anonymise
 from clienthv.inspect.holders import Holder, read_holders
-from clienthv.inspect.live import read
+from clienthv.inspect.live import kvm_is_usable, read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
 from clienthv.inspect.mounts import file_system_of
 from clienthv.inspect.settings import (
@@ -32,6 +32,7 @@ __all__ = [
     "driver_of",
     "file_system_of",
     "functions_with",
+    "kvm_is_usable",
     "link_is_up",
     "mdev_type_now",
     "mdev_users",

@@ -113,3 +113,9 @@ def _refused(tree: Tree) -> Iterator[str]:
     for (_, why), paths in alike.items():
         more = f" and {len(paths) - 1} more like it" if len(paths) > 1 else ""
         yield f"{paths[0]}{more} could not be read: {why.lower()}; run clienthv inspect as root to read it"
+
+
+def kvm_is_usable(root: str = "/") -> bool:
+    """Whether KVM runs guests here, without reading the rest of the PC."""
+    tree = Tree(root)
+    return read_kvm(tree, read_cpu(tree)).usable is True

@@ -46,7 +46,7 @@ def subject_of(name: str, how: Looking, say: live.Say) -> Subject:
 def _of_file(path: Path, how: Looking, say: live.Say) -> Subject:
     head = _head(path)
     if head.startswith(_ZSTD):
-        raise NotImplementedError
+        return subjects.of_bundle(path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return subjects.of_definition(path.read_bytes(), str(path), how.source)
     return subjects.of_image(path, how.profile, say, inspect=how.inspect)

@@ -9,15 +9,16 @@ from typing import Final, Literal
 
 import msgspec
 
-from clienthv import guests, places, profiles
+from clienthv import bundles, guests, places, profiles
 from clienthv import inspect as inspect_pc
 from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Connection, Domain, domain_facts
 from clienthv.images import contents as image_contents
 from clienthv.images import formats
-from clienthv.lifecycle import keeping, live, remembered
+from clienthv.lifecycle import importing, keeping, live, remembered
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model import profile as profile_model
+from clienthv.model.bundle import Role
 from clienthv.model.contents import ImageContents
 from clienthv.model.domain import DomainFacts, State
 from clienthv.model.guest import GuestOs
@@ -61,6 +62,22 @@ def of_definition(data: bytes, origin: str, source: Host | None) -> Subject:
     subject = _of_domain(facts, source, before)
     images = dict(_images(facts))
     return subject._replace(images=images, shared={path: is_shared(path) for path in images})
+
+
+def of_bundle(path: Path) -> Subject:
+    """A bundle, by what it says of itself; its disk is looked at when it is imported. Raises RefusedError."""
+    with path.open("rb") as stream:
+        reader = bundles.open_bundle(stream)
+    brought = importing.read(reader)
+    facts = domain_facts.read(reader.definition, str(path))
+    before = msgspec.structs.replace(brought.before, profile=brought.chain)
+    sources = [d.source for d in facts.writable if d.source]
+    images = {
+        source: ImageFacts(path=m.name, format=m.disk.format, virtual_size=m.disk.virtual_size, allocated=m.size)
+        for source, m in zip(sources, reader.manifest.of(Role.DISK), strict=False)
+        if m.disk is not None
+    }
+    return _ours(facts, before, None)._replace(kind="bundle", images=images, shared=dict.fromkeys(images, False))
 
 
 def of_image(path: Path, profile_name: str, say: live.Say, *, inspect: bool) -> Subject:
@@ -187,7 +204,9 @@ def _contents(images: Mapping[str, ImageFacts], facts: DomainFacts, say: live.Sa
 def _inside(path: Path, image: ImageFacts, say: live.Say) -> ImageContents:
     if image.format not in ("qcow2", "raw"):
         return ImageContents(problem=f"{image.format} images are not looked into; convert it to qcow2")
-    return image_contents.inspect(path, image.format, cache=places.cache() / "images", say=say)
+    return image_contents.inspect(
+        path, image.format, cache=places.cache() / "images", say=say, kvm=inspect_pc.kvm_is_usable()
+    )
 
 
 def is_shared(path: str) -> bool | None:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 from clienthv import places
 from clienthv.errors import ClienthvError
-from clienthv.hypervisor import Choice, Connection
+from clienthv.hypervisor import Choice, Connection, node
 from clienthv.lifecycle import live
 from clienthv.model.host import Host
 from clienthv.portability import Subject, Target
@@ -36,15 +36,25 @@ def read(name: str, load: Callable[[str], Host], subject: Subject, connect: str 
     if name == LOCAL:
         with Connection(live.choose(connect), waiting=say) as connection:
             return _of_connection(name, connection, live.read_host(connection, but=subject.name), subject)
-    if is_uri(name):
-        choice = Choice(name, "given with --to")
-        with Connection(choice, waiting=say) as connection:
-            return _of_connection(name, connection, live.read_host(connection, but=subject.name), subject)
-    return Target(name=name, host=load(name))
+    if not is_uri(name):
+        return Target(name=name, host=load(name))
+    choice = Choice(name, "given with --to")
+    if choice.other_pc is not None:
+        with Connection(choice, waiting=say, elsewhere=True) as connection:
+            return _elsewhere(name, connection, choice.other_pc, subject)
+    with Connection(choice, waiting=say) as connection:
+        return _of_connection(name, connection, live.read_host(connection, but=subject.name), subject)
 
 
 def _of_connection(name: str, connection: Connection, host: Host, subject: Subject) -> Target:
     return Target(name=name, host=host, here=True, live=True, exists=_exists, free=_free(places.images()))
+
+
+def _elsewhere(name: str, connection: Connection, pc: str, subject: Subject) -> Target:
+    """Another PC by its libvirt's word; the room in its pools is where images go."""
+    told = node.node_of(connection, pc)
+    rooms = [pool.available_bytes for pool in told.pools or () if pool.available_bytes is not None]
+    return Target(name=name, host=told.host, live=True, free=max(rooms, default=None))
 
 
 def _exists(path: str) -> bool | None:

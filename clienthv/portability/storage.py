@@ -164,7 +164,9 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
                 yield changes(Code.SHARED_FOLDER, source, "QEMU there offers no virtiofs", "update QEMU and libvirt")
         else:
             yield warns(
-                Code.SHARED_FOLDER, source, "once the guest has mounted it (9p), QEMU does not let it move while it runs"
+                Code.SHARED_FOLDER,
+                source,
+                "once the guest has mounted it (9p), QEMU does not let it move while it runs",
             )
         there = target.exists(source) if source.startswith("/") else None
         if not there:

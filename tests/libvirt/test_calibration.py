@@ -180,9 +180,7 @@ def all_of_one(name: str, pcs: dict[str, Session], said: dict[str, Any]) -> list
     return found
 
 
-def test_every_verdict_is_what_happens(
-    pcs: dict[str, Session], site: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_verdict_is_what_happens(pcs: dict[str, Session], site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     here = pcs["here"]
     for name, parts in DOMAINS.items():
         disk = here.home / "images" / f"{name}.qcow2"
@@ -206,7 +204,9 @@ def test_every_verdict_is_what_happens(
             cells.append(was if verdict == was else f"{was}≠{verdict}")
             if verdict != was:
                 told = said[f"{name} {target}"]
-                wrong.append("\n  ".join([f"{name} {target}: {verdict}, really {was}", *told["findings"], *told["real"]]))
+                wrong.append(
+                    "\n  ".join([f"{name} {target}: {verdict}, really {was}", *told["findings"], *told["real"]])
+                )
         rows.append(f"{name:<11}" + "".join(f"{cell:<12}" for cell in cells))
     with capsys.disabled():
         print("\n" + "\n".join(rows))

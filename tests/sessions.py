@@ -168,7 +168,9 @@ def _unpack(folder: Path, version: str) -> None:
     ]  # fmt: skip
     folder.chmod(0o777)  # apt downloads as an account of its own
     for package in packages:
-        done = subprocess.run(["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["apt-get", "-q", "download", package], cwd=folder, capture_output=True, text=True, check=False
+        )
         if done.returncode != 0:
             name = package.partition("=")[0].partition("/")[0]
             subprocess.run(["apt-get", "-q", "download", name], cwd=folder, capture_output=True, check=True)

@@ -1,0 +1,145 @@
+"""``clienthv export``, ``clienthv import`` and ``clienthv migrate``."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from clienthv.cli.common import note, progress, show
+from clienthv.cli.text import visible
+from clienthv.errors import DiskError, UsageError
+from clienthv.hypervisor import Connection
+from clienthv.lifecycle import checking, exporting, importing, live, migrating, targets
+from clienthv.model.host import Host
+
+_EVERY = 0.5  # seconds between two lines of progress
+_MIB = 1 << 20
+
+
+def _open(connect: str | None) -> Connection:
+    choice = live.choose(connect)
+    note(f"connection: {choice.uri} ({choice.reason})")
+    return Connection(choice, waiting=note)
+
+
+@contextmanager
+def _moved(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """A line with how much of how much is done, on a terminal alone."""
+    last = [0.0]
+
+    def told(done: int, total: int) -> None:
+        now = time.monotonic()
+        if sys.stderr.isatty() and now - last[0] > _EVERY:
+            last[0] = now
+            click.echo(f"\r{doing}: {done // _MIB} of {total // _MIB} MiB\x1b[K", err=True, nl=False)
+
+    try:
+        yield told
+    finally:
+        if last[0]:
+            click.echo("\r\x1b[K", err=True, nl=False)
+
+
+@click.command("export", epilog="Example: clienthv export desk -o desk.clienthv")
+@click.argument("name")
+@click.option("-o", "--output", metavar="FILE", required=True, help="The bundle to write; - for standard output.")
+@click.pass_obj
+def export_command(connect: str | None, name: str, output: str) -> None:
+    """Write a VM that is off into one file: image, profile, plan, UEFI variables, TPM state, checksums.
+
+    clienthv import makes a VM of it on another PC. The VM stays here.
+    """
+    with _open(connect) as connection, _moved(f"exporting {name}") as told:
+        if output == "-":
+            if sys.stdout.isatty():
+                msg = "a bundle is no text for a terminal"
+                raise UsageError(msg, hint="give -o FILE, or a pipe")
+            done = exporting.to_stream(connection, name, sys.stdout.buffer, told)
+        else:
+            done = exporting.to_file(connection, name, Path(output).expanduser(), told)
+    for sentence in done.left:
+        note(visible(sentence))
+    if output != "-":
+        size = Path(output).expanduser().stat().st_size
+        click.echo(f"wrote {output}: {size / _MIB:.1f} MiB" if size >= _MIB else f"wrote {output}: {size >> 10} KiB")
+
+
+@click.command("import", epilog="Example: clienthv import desk.clienthv --name desk2")
+@click.argument("bundle", metavar="FILE")
+@click.option("--name", help="Another name for the VM.")
+@click.option("--disk", metavar="PATH", help="Another place for its disk image.")
+@click.pass_obj
+def import_command(connect: str | None, bundle: str, name: str | None, disk: str | None) -> None:
+    """Make a VM of a bundle: verified, planned anew for this PC, and not started. - is standard input.
+
+    Nothing is overwritten. What changed since it was exported is said, and what this PC has no use for is kept.
+    """
+    with _open(connect) as connection, _stream(bundle) as stream, _moved(f"importing {bundle}") as told:
+        made = importing.take_in(connection, stream, importing.Request(name, disk), note, told)
+    for sentence in (*made.changes, *made.kept):
+        note(visible(sentence))
+    from clienthv.report import plans
+
+    show([*plans.lines(made.plan), "", f"VM {made.name} is defined: clienthv up {made.name} starts it"])
+
+
+@contextmanager
+def _stream(bundle: str) -> Iterator[BinaryIO]:
+    if bundle == "-":
+        yield sys.stdin.buffer
+        return
+    path = Path(bundle).expanduser()
+    try:
+        stream = path.open("rb")
+    except OSError as e:
+        msg = f"cannot read {bundle}: {e.strerror}"
+        raise DiskError(msg, hint="give a file that clienthv export wrote") from e
+    with stream:
+        yield stream
+
+
+@click.command("migrate", epilog="Example: clienthv migrate desk --to qemu+ssh://root@other/system --dry-run")
+@click.argument("name")
+@click.option("--to", "uri", metavar="URI", required=True, help="The libvirt connection of the PC to move it to.")
+@click.option("--dry-run", is_flag=True, help="Check alone, as migrate-check does.")
+@click.pass_obj
+def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> None:
+    """Move a VM: while it runs where the check allows that, else, when it is off, as a bundle.
+
+    Through ssh a bundle is taken by the clienthv of the other PC. A VM that was copied stays here too.
+    """
+    from clienthv import portability
+    from clienthv.report import portability as report
+
+    if not targets.is_uri(uri):
+        msg = f"{uri} is no libvirt connection"
+        raise UsageError(msg, hint="for example qemu+ssh://root@other/system; migrate-check takes documents as well")
+    with progress(f"comparing {uri}"):
+        subject = checking.subject_of(name, checking.Looking(connect, None, "balanced", inspect=False), note)
+        target = targets.read(uri, _no_document, subject, connect, note)
+        check = portability.check(subject, target)
+    show(report.lines(check, name))
+    if dry_run:
+        return
+    with _open(connect) as connection:
+        domain = connection.domain(name)
+        migrating.must_not_sleep(domain)
+        running = domain.is_active()
+        migrating.refuse_blocked(name, check, running=running)
+        with _moved(f"moving {name}") as told:
+            done: Any = (
+                migrating.live_move(connection, name, target, note, lambda left, total: told(total - left, total))
+                if running
+                else migrating.cold_move(connection, name, uri, note, told)
+            )
+    show(["", *done.said])
+
+
+def _no_document(name: str) -> Host:
+    raise AssertionError(name)

@@ -1,0 +1,133 @@
+"""``migrate``: what the check allowed, done: a running guest by libvirt, one that is off as a bundle."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from lxml import etree
+
+from clienthv import bundles, journal, process
+from clienthv.bundles import Progress
+from clienthv.errors import ClienthvError, GuestError, HostError, NotPortableError
+from clienthv.hypervisor import Choice, Connection, Domain, moving
+from clienthv.hypervisor.moving import Way
+from clienthv.lifecycle import exporting, importing, live, remembered, returning
+from clienthv.lifecycle.returning import Site
+from clienthv.model.portability import Check, Severity, Verdict
+from clienthv.portability import Target
+
+_SYSTEM: Final = "qemu:///system"
+
+
+class Moved(NamedTuple):
+    """How a VM got there, and what happened to it and to what it had here, in sentences."""
+
+    live: bool
+    said: tuple[str, ...]
+
+
+def refuse_blocked(name: str, check: Check, *, running: bool) -> None:
+    """Refuse what the check does not allow. Raises NotPortableError."""
+    if check.verdict is Verdict.BLOCKED:
+        grave = [f for f in check.findings if f.severity is Severity.BLOCKS]
+        msg = f"VM {name} does not run on {check.target}: {grave[0].what}: {grave[0].why} [{grave[0].code}]"
+        raise NotPortableError(msg, hint=grave[0].fix or "clienthv migrate-check shows all findings")
+    if running and check.verdict is not Verdict.LIVE:
+        grave = [f for f in check.findings if f.severity in (Severity.CHANGES, Severity.STOPS_LIVE)]
+        msg = f"VM {name} runs, and cannot move while it does: {grave[0].what}: {grave[0].why} [{grave[0].code}]"
+        raise NotPortableError(msg, hint=f"clienthv down {name}, then migrate it: it is copied then")
+
+
+def live_move(connection: Connection, name: str, target: Target, say: live.Say, progress: moving.Progress) -> Moved:
+    """Move a running guest; what it had of this host is given back. Raises HypervisorError and its kin."""
+    choice = Choice(target.name, "given with --to")
+    domain, site = connection.domain(name), Site(connection, name)
+    with (
+        Connection(choice, waiting=say, elsewhere=True) as destination,
+        _address(choice) as address,
+        journal.held(returning.where(), f"clienthv migrate {name}", say),
+    ):
+        moving.move(domain, destination, _way(domain, target, address), progress)
+    said = [f"VM {name} runs on {target.called}, and is gone from here"]
+    try:
+        said += returning.settle(site, say)
+    except ClienthvError as e:
+        said.append(e.message)
+    return Moved(live=True, said=tuple(said))
+
+
+def _way(domain: Domain, target: Target, address: str | None) -> Way:
+    """The definition there names the QEMU that is there: every distribution has it elsewhere."""
+    emulator = target.capabilities.emulator if target.capabilities is not None else None
+    return Way(
+        definition=_with_emulator(domain.migratable_xml(), emulator),
+        kept=_with_emulator(domain.migratable_xml(inactive=True), emulator),
+        address=address,
+        same_files=target.here,
+    )
+
+
+def _with_emulator(xml: str, emulator: str | None) -> str:
+    root = remembered.parse(xml)
+    named = root.find("devices/emulator")
+    if named is not None and emulator is not None:
+        named.text = emulator
+    return str(etree.tostring(root, encoding="unicode"))
+
+
+@contextmanager
+def _address(choice: Choice) -> Iterator[str | None]:
+    """Where the guest's memory is sent: through a socket on one PC, else where libvirt finds the other."""
+    if choice.other_pc is not None and not choice.uri.startswith(("qemu+unix", "qemu+ext")):
+        yield f"tcp://{choice.other_pc}"
+        return
+    with tempfile.TemporaryDirectory(prefix="chv-", ignore_cleanup_errors=True) as folder:
+        yield f"unix://{folder}/memory"
+
+
+def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progress: Progress) -> Moved:
+    """Copy a VM that is off to another connection of this PC, or to the clienthv of another PC through ssh.
+
+    The VM here stays as it is: whoever moved it forgets it once it runs there. Raises every kind of ClienthvError.
+    """
+    choice = Choice(uri, "given with --to")
+    if choice.other_pc is not None:
+        said = _through_ssh(connection, name, choice, progress)
+    else:
+        said = _beside(connection, name, choice, say, progress)
+    return Moved(live=False, said=(*said, f"VM {name} is still here too: clienthv down {name} --undefine forgets it"))
+
+
+def _beside(connection: Connection, name: str, choice: Choice, say: live.Say, progress: Progress) -> tuple[str, ...]:
+    with tempfile.TemporaryDirectory(prefix="chv-") as folder:
+        path = Path(folder, f"{name}.clienthv")
+        left = exporting.to_file(connection, name, path, progress).left
+        with Connection(choice, waiting=say) as destination, path.open("rb") as stream:
+            made = importing.take_in(destination, stream, importing.Request(), say, progress)
+    return (
+        *left,
+        *made.changes,
+        *made.kept,
+        f"VM {made.name} is defined on {choice.uri}: clienthv up {made.name} starts it",
+    )
+
+
+def _through_ssh(connection: Connection, name: str, choice: Choice, progress: Progress) -> tuple[str, ...]:
+    if not choice.uri.startswith("qemu+ssh://"):
+        msg = f"{choice.uri} leads to another PC by a road that carries libvirt alone"
+        raise HostError(msg, hint=f"use qemu+ssh://; or clienthv export {name} -o FILE, and clienthv import FILE there")
+    parts, left = exporting.gather(connection, name)
+    there = ["clienthv", "--connect", f"qemu://{choice.path}", "import", "-"]
+    told = process.fed_through_ssh(choice.destination, there, lambda out: bundles.write(out, parts, progress))
+    return (*left, *told.splitlines())
+
+
+def must_not_sleep(domain: Domain) -> None:
+    """Refuse a guest that is neither running nor off. Raises GuestError."""
+    if domain.is_saved():
+        msg = f"VM {domain.name} sleeps (managed save)"
+        raise GuestError(msg, hint=f"virsh start {domain.name} wakes it; then migrate it, or shut it down first")
