@@ -95,6 +95,9 @@ def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progre
     The VM here stays as it is: whoever moved it forgets it once it runs there. Raises every kind of ClienthvError.
     """
     choice = Choice(uri, "given with --to")
+    if "socket=" in uri:
+        msg = f"where the libvirt behind {uri} keeps firmware variables and TPM state is not known here"
+        raise HostError(msg, hint=f"clienthv export {name} -o FILE, and clienthv import FILE as its user")
     if choice.other_pc is not None:
         said = _through_ssh(connection, name, choice, progress)
     else:

@@ -21,7 +21,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
-INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n")
+INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n", "zstandard")
 OR_OF_THE_SYSTEM = ("cryptography",)  # of oslo.utils, from 10 on
 
 

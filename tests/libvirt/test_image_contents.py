@@ -176,6 +176,29 @@ def test_what_looks_like_another_format_inside_leads_nowhere(debian: Path, looks
     assert looks.at(wrapped, "qcow2").problem == "no operating system was recognised in it"
 
 
+def test_an_image_that_a_vm_writes_to_is_left_alone(debian: Path, looks: Looks) -> None:
+    drive = f"file={debian / 'plain.img'},format=raw,if=virtio"
+    command = [
+        "qemu-system-x86_64",
+        "-S",
+        "-display",
+        "none",
+        "-machine",
+        "accel=tcg",
+        "-drive",
+        drive,
+        "-qmp",
+        "stdio",
+    ]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as vm:
+        assert vm.stdout is not None
+        assert "QMP" in vm.stdout.readline()
+        found = contents.inspect(debian / "plain.img", "raw", cache=None, say=looks.said.append, kvm=False)
+        vm.terminate()
+    assert found == ImageContents(problem=found.problem)
+    assert "is it in use by a VM that runs" in (found.problem or "")
+
+
 def test_what_takes_too_long_is_ended(debian: Path, looks: Looks, tmp_path: Path) -> None:
     image = tmp_path / "image"
     subprocess.run(["cp", "--sparse=always", debian / "virtio.img", image], check=True)
@@ -221,10 +244,8 @@ def test_where_libguestfs_finds_no_kernel_the_problem_says_so(
     assert "it needs a kernel in /boot" in (found.problem or "")
 
 
-def test_nothing_and_an_encrypted_disk(looks: Looks, tmp_path: Path) -> None:
-    image = tmp_path / "nothing.img"
-    image.write_bytes(bytes(4 << 20))
-    assert looks.at(image).problem == "no operating system was recognised in it"
+def test_an_encrypted_disk(looks: Looks, tmp_path: Path) -> None:
+    image = tmp_path / "locked.img"
     header = b"LUKS\xba\xbe" + struct.pack(">H", 1) + b"aes".ljust(32, b"\0") + b"xts-plain64".ljust(32, b"\0")
     header += b"sha256".ljust(32, b"\0") + struct.pack(">II", 4096, 64)
     image.write_bytes((header.ljust(168, b"\0") + b"5f0c4a2e-7a2b-4b1a-9d3e-0123456789ab").ljust(4 << 20, b"\0"))

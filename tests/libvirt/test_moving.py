@@ -34,12 +34,12 @@ prefer = ["emulated", "omit"]
 class Clienthv:
     """clienthv of one of several PCs' users."""
 
-    def __init__(self, pc: Session, site: Path) -> None:
-        self.pc, self._site = pc, site
+    def __init__(self, pc: Session, site: Path, uri: str | None = None) -> None:
+        self.pc, self.site, self._uri = pc, site, uri or pc.uri
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.pc.as_user(
-            "/usr/bin/python3", "-m", "clienthv", "--connect", self.pc.uri, *arguments, PYTHONPATH=str(self._site)
+            "/usr/bin/python3", "-m", "clienthv", "--connect", self._uri, *arguments, PYTHONPATH=str(self.site)
         )
 
     def ok(self, *arguments: str) -> str:
@@ -85,7 +85,7 @@ def desk(pair: tuple[Clienthv, Clienthv]) -> Iterator[tuple[Clienthv, Clienthv, 
     for pc in pair:
         for name in pc.names():
             pc.run("down", name, "--force", "--undefine")
-        pc.pc.as_user("sh", "-c", 'rm -rf "$XDG_DATA_HOME" "$XDG_CONFIG_HOME/libvirt/qemu/nvram" "$XDG_CONFIG_HOME/libvirt/qemu/swtpm"')
+        pc.pc.as_user("sh", "-c", 'cd "$XDG_CONFIG_HOME/libvirt/qemu" && rm -rf "$XDG_DATA_HOME" nvram/* swtpm/*')
         (pc.pc.home / "desk.clienthv").unlink(missing_ok=True)
 
 
@@ -187,21 +187,29 @@ def test_a_running_vm_moves_and_runs_on(desk: tuple[Clienthv, Clienthv, str]) ->
 
 def test_a_vm_that_is_off_is_copied(desk: tuple[Clienthv, Clienthv, str]) -> None:
     one, two, name = desk
-    refused = one.run("migrate", name, "--to", "nonsense")
-    assert refused.returncode == 2
-    said = one.ok("migrate", name, "--to", two.pc.uri)
-    assert "is still here too" in said
-    assert one.names() == [name] == two.names()
+    assert one.run("migrate", name, "--to", "nonsense").returncode == 2
+    unknown = one.run("migrate", name, "--to", two.pc.uri)
+    assert (unknown.returncode, "clienthv import FILE" in unknown.stderr) == (3, True)
+    bundle = exported(one, name)
+    embedded = Clienthv(two.pc, two.site, f"qemu:///embed?root={two.pc.home}/e")
+    embedded.ok("import", bundle)
+    os.rename(two.pc.home / "data/clienthv/images/desk.img", two.pc.home / "images/desk.img")
+    said = embedded.run("migrate", name, "--to", "qemu:///session")
+    assert (said.returncode, "does not exist" in said.stderr) == (9, True)
+    os.rename(two.pc.home / "images/desk.img", two.pc.home / "data/clienthv/images/desk.img")
+    taken = embedded.run("migrate", name, "--to", "qemu:///session")
+    assert (taken.returncode, "is not overwritten" in taken.stderr) == (9, True)
+    assert two.names() == []
 
 
 def test_a_running_vm_that_cannot_move_says_why_and_stays(desk: tuple[Clienthv, Clienthv, str]) -> None:
     one, two, name = desk
-    one.pc.ask("snapshot-create-as", name, "before")
     one.ok("up", name)
+    one.pc.ask("snapshot-create-as", name, "before", "--disk-only", "--diskspec", "vda,snapshot=external")
     refused = one.run("migrate", name, "--to", two.pc.uri)
     assert refused.returncode == 12
     assert "[snapshots]" in refused.stderr
     assert one.pc.ask("domstate", name) == "running"
     assert two.names() == []
     one.ok("down", name, "--force")
-    one.pc.ask("snapshot-delete", name, "before")
+    one.pc.ask("snapshot-delete", name, "before", "--metadata")

@@ -366,6 +366,15 @@ def test_what_was_found_is_kept_for_the_image_as_it_is(tmp_path: Path) -> None:
     assert kept.key(image, "raw") != name, "its end has changed"
 
 
+def test_a_small_vm_that_an_interrupt_left_half_made_is_removed(tmp_path: Path) -> None:
+    own = tmp_path / "appliance" / f".guestfs-{os.geteuid()}"
+    for name in ("appliance.d", "appliance.d.abcdefgh"):
+        (own / name).mkdir(parents=True)
+    (own / "lock").touch()
+    assert contents._appliance(tmp_path, tmp_path) == tmp_path / "appliance"
+    assert {p.name for p in own.iterdir()} == {"appliance.d", "lock"}
+
+
 @pytest.mark.parametrize(
     "damage",
     [b"", b"{", b"\xff", b"[]", b'{"schema":%d}' % (SCHEMA + 1), b'{"bootable":"yes"}', b" " * (2 << 20) + b"{}"],
