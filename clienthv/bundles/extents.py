@@ -118,7 +118,7 @@ class MapReader:
             if extent.offset < at or not (whole or extent.end == length):
                 raise wrong(self._name)
             at = extent.end
-        if at > length or sum(e.length for e in found) != data or len(found) != int(lines[0]):
+        if at > length or sum(e.length for e in found) != data or len(numbers) != 2 * int(lines[0]):
             raise wrong(self._name)
         return found
 

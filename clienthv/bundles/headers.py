@@ -132,6 +132,8 @@ def _parse(block: bytes) -> _Header:
     if kind == tarfile.XHDTYPE or kind in _OF_OTHERS:
         return _extended(kind, int(size[1], 8))
     text = name.decode("ascii", "backslashreplace")
+    if kind == tarfile.DIRTYPE:
+        text = text.removesuffix("/")
     check_name(text + "\0" if behind.strip(b"\0") or block[345:500].strip(b"\0") else text)
     if kind not in _REGULAR:
         raise _unexpected(f"{text}, which is not a plain file")

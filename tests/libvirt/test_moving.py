@@ -195,7 +195,7 @@ def test_a_vm_that_is_off_is_copied(desk: tuple[Clienthv, Clienthv, str]) -> Non
     embedded.ok("import", bundle)
     os.rename(two.pc.home / "data/clienthv/images/desk.img", two.pc.home / "images/desk.img")
     said = embedded.run("migrate", name, "--to", "qemu:///session")
-    assert (said.returncode, "does not exist" in said.stderr) == (9, True)
+    assert (said.returncode, "does not exist" in said.stderr) == (9, True), said.stderr
     os.rename(two.pc.home / "images/desk.img", two.pc.home / "data/clienthv/images/desk.img")
     taken = embedded.run("migrate", name, "--to", "qemu:///session")
     assert (taken.returncode, "is not overwritten" in taken.stderr) == (9, True)
