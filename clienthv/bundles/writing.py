@@ -21,7 +21,7 @@ from clienthv.model import bundle
 from clienthv.model.bundle import Manifest, Member, Role
 
 _LEVEL: Final = 3
-_MOST_THREADS: Final = 8
+_MOST_THREADS: Final = 4  # the checksums, in one thread, keep no more of them busy
 _CHUNK: Final = 1 << 20  # bytes read and compressed at once
 
 

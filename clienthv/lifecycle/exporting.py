@@ -17,6 +17,7 @@ from clienthv.model.bundle import Manifest
 
 _TPM_FILES: Final = ("tpm2-00.permall", "tpm2-00.savestate", "tpm2-00.volatilestate")
 """What swtpm keeps (swtpm, src/swtpm/swtpm_nvstore_dir.c), but for its lock."""
+_EMULATED_TPM: Final = "devices/tpm/backend[@type='emulator']"
 _MOST_STATE: Final = 64 << 20  # bytes: edk2's variables have less, and swtpm's state far less
 
 
@@ -54,7 +55,10 @@ def gather(connection: Connection, name: str) -> tuple[Parts, tuple[str, ...]]:
         nvram=nvram,
         tpm=tpm,
     )
-    return parts, tuple(_left(before, xml, disk))
+    left = _left(before, xml, disk)
+    if not tpm and remembered.parse(xml).find(_EMULATED_TPM) is not None:
+        left.append(f"no TPM state was found in {connection.tpm_folder(domain.uuid)}: the VM gets an empty TPM")
+    return parts, tuple(left)
 
 
 def _exportable(domain: Domain, xml: str) -> Remembered:
@@ -103,7 +107,7 @@ def _nvram(before: Remembered) -> bytes | None:
 
 def _tpm(connection: Connection, domain: Domain, xml: str) -> Mapping[str, bytes]:
     """The files of its TPM in software; none for a VM without, or that never started."""
-    if remembered.parse(xml).find("devices/tpm/backend[@type='emulator']") is None:
+    if remembered.parse(xml).find(_EMULATED_TPM) is None:
         return {}
     folder = connection.tpm_folder(domain.uuid)
     try:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clienthv import places
-from clienthv.errors import ClienthvError
+from clienthv.errors import ClienthvError, HostError
 from clienthv.hypervisor import Choice, Connection, node
 from clienthv.lifecycle import live
 from clienthv.model.host import Host
@@ -39,6 +39,10 @@ def read(name: str, load: Callable[[str], Host], subject: Subject, connect: str 
     if not is_uri(name):
         return Target(name=name, host=load(name))
     choice = Choice(name, "given with --to")
+    if subject.kind == "vm" and choice.embedded_root is None and live.choose(connect).embedded_root is not None:
+        msg = f"the embedded driver shares no process with another connection, so {name} cannot be asked beside it"
+        hint = f"clienthv export {subject.name} -o FILE; clienthv migrate-check FILE --to {name}; clienthv import FILE"
+        raise HostError(msg, hint=hint)
     if choice.other_pc is not None:
         with Connection(choice, waiting=say, elsewhere=True) as connection:
             return _elsewhere(name, connection, choice.other_pc, subject)

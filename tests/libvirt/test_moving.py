@@ -77,7 +77,9 @@ def desk(pair: tuple[Clienthv, Clienthv]) -> Iterator[tuple[Clienthv, Clienthv, 
     one, two = pair
     profile = one.pc.file("small.toml", SMALL)
     image = one.pc.home / "images" / "desk.img"
-    made = one.pc.as_user("sh", "-c", f"truncate -s 64M {image} && printf 'kept' | dd of={image} conv=notrunc seek=80000")
+    made = one.pc.as_user(
+        "sh", "-c", f"truncate -s 64M {image} && printf 'kept' | dd of={image} conv=notrunc seek=80000"
+    )
     assert made.returncode == 0, made.stderr
     one.ok("up", profile, "--name", "desk", "--disk", str(image))
     one.ok("down", "desk", "--force")
@@ -111,7 +113,9 @@ def test_a_vm_is_exported_and_imported_with_all_that_it_has(desk: tuple[Clienthv
     assert tpm[0].read_bytes() == tpm[1].read_bytes()
     after = two.pc.ask("dumpxml", "--inactive", name)
     for word in ("<uuid>", "<mac address", "machine="):
-        assert [li.strip() for li in before.splitlines() if word in li] == [li.strip() for li in after.splitlines() if word in li]
+        assert [li.strip() for li in before.splitlines() if word in li] == [
+            li.strip() for li in after.splitlines() if word in li
+        ]
     two.ok("up", name)
     assert two.pc.ask("domstate", name) == "running"
 
@@ -192,14 +196,16 @@ def test_a_vm_that_is_off_is_copied(desk: tuple[Clienthv, Clienthv, str]) -> Non
     assert (unknown.returncode, "clienthv import FILE" in unknown.stderr) == (3, True)
     bundle = exported(one, name)
     embedded = Clienthv(two.pc, two.site, f"qemu:///embed?root={two.pc.home}/e")
-    embedded.ok("import", bundle)
-    os.rename(two.pc.home / "data/clienthv/images/desk.img", two.pc.home / "images/desk.img")
-    said = embedded.run("migrate", name, "--to", "qemu:///session")
-    assert (said.returncode, "does not exist" in said.stderr) == (9, True), said.stderr
-    os.rename(two.pc.home / "images/desk.img", two.pc.home / "data/clienthv/images/desk.img")
-    taken = embedded.run("migrate", name, "--to", "qemu:///session")
-    assert (taken.returncode, "is not overwritten" in taken.stderr) == (9, True)
-    assert two.names() == []
+    embedded.ok("import", bundle, "--disk", f"{two.pc.home}/images/embedded.img")
+    beside = embedded.run("migrate", name, "--to", "qemu:///session")
+    assert (beside.returncode, "clienthv export desk" in beside.stderr) == (3, True), beside.stderr
+    embedded.ok("down", name, "--undefine")
+    said = Clienthv(two.pc, two.site, one.pc.uri).ok("migrate", name, "--to", "qemu:///session")
+    assert "is still here too" in said
+    assert one.names() == [name] == two.names()
+    assert (two.pc.home / "data/clienthv/images/desk.img").read_bytes() == (
+        one.pc.home / "images/desk.img"
+    ).read_bytes()
 
 
 def test_a_running_vm_that_cannot_move_says_why_and_stays(desk: tuple[Clienthv, Clienthv, str]) -> None:
