@@ -8,8 +8,11 @@ import msgspec
 from lxml import etree
 
 from clienthv.errors import HostError
+from clienthv.model.cpu import HostModel
 from clienthv.model.host import DomainCapabilities
 from clienthv.model.network import VirtualNetwork
+
+_Names = tuple[str, ...] | msgspec.UnsetType
 
 
 def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
@@ -24,6 +27,7 @@ def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
         msg = f"libvirt's domain capabilities are not XML: {e}"
         raise HostError(msg) from e
     vcpu = root.find("vcpu")
+    usable, unusable, blocking = _models(root)
     return DomainCapabilities(
         domain_type="kvm" if root.findtext("domain") == "kvm" else "qemu",
         emulator=root.findtext("path"),
@@ -39,14 +43,55 @@ def parse(xml: str, machines: tuple[str, ...] = ()) -> DomainCapabilities:
         tpm_models=_values(root, "devices/tpm/enum[@name='model']"),
         tpm_backends=_values(root, "devices/tpm/enum[@name='backendModel']"),
         hyperv=_hyperv(root),
-        net_backends=_net_backends(root),
+        net_backends=_told(root, "devices/interface/enum[@name='backendType']"),
+        host_model=_host_model(root),
+        usable_models=usable,
+        unusable_models=unusable,
+        blocking_features=blocking,
+        filesystem_drivers=_told(root, "devices/filesystem/enum[@name='driverType']"),
+        redirdev_buses=_told(root, "devices/redirdev/enum[@name='bus']"),
+        channel_types=_told(root, "devices/channel/enum[@name='type']"),
     )
 
 
-def _net_backends(root: Any) -> tuple[str, ...] | msgspec.UnsetType:
-    """Unset from an older libvirt, whose document says nothing of interfaces."""
-    path = "devices/interface/enum[@name='backendType']"
+def _told(root: Any, path: str) -> _Names:
+    """The values of an enum; unset from an older libvirt, whose document has none of that name."""
     return _values(root, path) if root.find(path) is not None else msgspec.UNSET
+
+
+def _host_model(root: Any) -> HostModel | msgspec.UnsetType:
+    """The CPU of mode host-model; unset where the mode is not supported."""
+    mode = root.find("cpu/mode[@name='host-model'][@supported='yes']")
+    model = mode.findtext("model") if mode is not None else None
+    if mode is None or not model:
+        return msgspec.UNSET
+    return HostModel(
+        model=model,
+        vendor=mode.findtext("vendor") or None,
+        required=_features(mode, "require"),
+        disabled=_features(mode, "disable"),
+    )
+
+
+def _features(parent: Any, policy: str) -> tuple[str, ...]:
+    named = (f.get("name") for f in parent.iterfind("feature") if f.get("policy") == policy)
+    return tuple(sorted({name for name in named if name}))
+
+
+def _models(root: Any) -> tuple[_Names, _Names, _Names]:
+    """The models of mode custom that are usable, those that are not, and the features these lack.
+
+    Whether one is usable may be unknown. libvirt tells what they lack from 10.10 on.
+    """
+    mode = root.find("cpu/mode[@name='custom'][@supported='yes']")
+    models = mode.findall("model") if mode is not None else []
+    if not any(model.get("usable") in ("yes", "no") for model in models):
+        return msgspec.UNSET, msgspec.UNSET, msgspec.UNSET
+    usable, unusable = (
+        tuple(sorted({m.text for m in models if m.get("usable") == said and m.text})) for said in ("yes", "no")
+    )
+    blocking = {name for f in mode.iterfind("blockers/feature") if (name := f.get("name"))}
+    return usable, unusable, tuple(sorted(blocking)) if blocking or not unusable else msgspec.UNSET
 
 
 def network(name: str, xml: str, *, active: bool) -> VirtualNetwork:

@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from clienthv.model.cpu import HostModel
 from clienthv.model.network import VirtualNetwork
 from clienthv.model.values import Address, Count
 
@@ -13,7 +14,9 @@ from clienthv.model.values import Address, Count
 class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     """What libvirt and QEMU offer a guest (virConnectGetDomainCapabilities). Empty tuples mean none is offered.
 
-    ``net_backends`` are left out where libvirt does not tell them.
+    What is unset libvirt does not tell. ``usable_models`` are the named CPU models that run here as they are,
+    ``unusable_models`` those that QEMU knows and cannot run, and ``blocking_features`` all that the latter are not
+    usable for want of.
     """
 
     domain_type: Literal["kvm", "qemu"]
@@ -31,6 +34,13 @@ class DomainCapabilities(msgspec.Struct, frozen=True, kw_only=True):
     tpm_backends: tuple[str, ...] = ()
     hyperv: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     net_backends: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    host_model: HostModel | msgspec.UnsetType = msgspec.UNSET
+    usable_models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    unusable_models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    blocking_features: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    filesystem_drivers: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    redirdev_buses: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    channel_types: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 class GuestClaims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
