@@ -1,0 +1,82 @@
+"""The CPU that a guest can have on each of several PCs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from clienthv.model.cpu import CpuMap, CpuModel, Feature, GuestCpu
+from clienthv.model.host import Host
+from clienthv.model.x86_64 import LEVELS, Level, features_of
+from clienthv.strategies.guest_cpu import DomainType, certain, known_vendors
+
+# A guest that sees this cannot be moved while it runs (libvirt, domain format, "migratable"); QEMU sets the other.
+_LEFT_OUT = frozenset({"hypervisor", "invtsc"})
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """The CPU that several PCs have in common, with the names of those it stands for and of those left out.
+
+    ``cpu`` is None where no model of libvirt's table runs on all of them, or there is no table. ``features`` are all
+    that the guest would have. ``level`` is the highest of x86-64 that all have, None below the first or where nothing
+    is known.
+    """
+
+    cpu: GuestCpu | None = None
+    level: Level | None = None
+    features: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()
+
+
+def baseline(hosts: Sequence[Host], cpu_map: CpuMap | None, *, domain_type: DomainType = "kvm") -> Baseline:
+    """The CPU that runs on all of these; a PC of which nothing is known is left out and named."""
+    found = [(host, certain(host, cpu_map, domain_type)) for host in hosts]
+    known = [(host, features) for host, features in found if features is not None]
+    left_out = tuple(host.name for host, features in found if features is None)
+    if not known:
+        return Baseline(left_out=left_out, evidence=("of none of these PCs the features are known",))
+    common = frozenset.intersection(*(features for _, features in known)) - _LEFT_OUT
+    counted = [host for host, _ in known]
+    name = _best(common, counted, cpu_map, domain_type)
+    evidence = [f"{len(counted)} PCs have {len(common)} features in common"]
+    cpu = None
+    if name is not None and cpu_map is not None:
+        model = cpu_map.models[name]
+        extra = common - model.features
+        cpu = GuestCpu(model=name, fallback="forbid", features=tuple(Feature(f, "require") for f in sorted(extra)))
+        evidence.append(f"{name} has {len(common) - len(extra)} of them, more than any other model that all can run")
+    return Baseline(
+        cpu=cpu,
+        level=next((level for level in reversed(LEVELS) if common.issuperset(features_of(level))), None),
+        features=tuple(sorted(common)),
+        hosts=tuple(host.name for host in counted),
+        left_out=left_out,
+        evidence=tuple(evidence),
+    )
+
+
+def _best(common: frozenset[str], hosts: list[Host], cpu_map: CpuMap | None, domain_type: DomainType) -> str | None:
+    """The model with the most features of which all are common: of the vendor that all share, or of none."""
+    if cpu_map is None:
+        return None
+    vendors = known_vendors(hosts, cpu_map, domain_type)
+    shared = next(iter(vendors)) if len(vendors) == 1 else None
+    usable = _usable_everywhere(hosts, domain_type)
+
+    def may(name: str, model: CpuModel) -> bool:
+        runs = name in usable if usable is not None else model.by_host_model
+        return runs and model.vendor in (None, shared) and model.features - model.added <= common
+
+    models = [(name, model) for name, model in cpu_map.models.items() if may(name, model)]
+    ranked = sorted(models, key=lambda m: (-len(m[1].features & common), not m[1].by_host_model, m[0]))
+    return ranked[0][0] if ranked else None
+
+
+def _usable_everywhere(hosts: list[Host], domain_type: DomainType) -> frozenset[str] | None:
+    """The models that QEMU calls usable on each host that tells; None where none does."""
+    told = [host.stack.capabilities for host in hosts if host.stack is not None and host.stack.capabilities is not None]
+    lists = [c.usable_models for c in told if c.domain_type == domain_type and c.usable_models is not msgspec.UNSET]
+    return frozenset.intersection(*map(frozenset, lists)) if lists else None
