@@ -9,7 +9,7 @@ import msgspec
 from clienthv.model.cpu import CpuMap, CpuModel, Feature, GuestCpu
 from clienthv.model.host import Host
 from clienthv.model.x86_64 import LEVELS, Level, features_of
-from clienthv.strategies.guest_cpu import DomainType, certain, known_vendors
+from clienthv.strategies.guest_cpu import DomainType, certain, known_vendors, needs
 
 # A guest that sees this cannot be moved while it runs (libvirt, domain format, "migratable"); QEMU sets the other.
 _LEFT_OUT = frozenset({"hypervisor", "invtsc"})
@@ -68,7 +68,7 @@ def _best(common: frozenset[str], hosts: list[Host], cpu_map: CpuMap | None, dom
 
     def may(name: str, model: CpuModel) -> bool:
         runs = name in usable if usable is not None else model.by_host_model
-        return runs and model.vendor in (None, shared) and model.features - model.added <= common
+        return runs and model.vendor in (None, shared) and needs(GuestCpu(model=name), cpu_map).all <= common
 
     models = [(name, model) for name, model in cpu_map.models.items() if may(name, model)]
     ranked = sorted(models, key=lambda m: (-len(m[1].features & common), not m[1].by_host_model, m[0]))

@@ -77,9 +77,14 @@ def needs(cpu: GuestCpu, cpu_map: CpuMap | None) -> Needs:
     known = cpu_map.models.get(cpu.model or "") if cpu_map is not None else None
     if known is None:
         return Needs(required, None)
+    features = known.features - known.added
+    if not known.by_host_model and "vmx" not in features | required:
+        # QEMU takes the capabilities of VMX away with VMX itself (QEMU, target/i386/cpu.c, feature_dependencies);
+        # libvirt, where it compares for itself, does not.
+        features = frozenset(name for name in features if not name.startswith("vmx-"))
     return Needs(
         required,
-        known.features - known.added - cpu.named("disable", "optional", "force"),
+        features - cpu.named("disable", "optional", "force"),
         known.features - cpu.named("disable"),
         known.by_host_model,
         known.vendor,
@@ -87,10 +92,14 @@ def needs(cpu: GuestCpu, cpu_map: CpuMap | None) -> Needs:
 
 
 class _Known(NamedTuple):
-    """What a host is known to have for guests of a type: features, or flags of /proc/cpuinfo, or neither."""
+    """What a host is known to have for guests of a type: features, or flags of /proc/cpuinfo, or neither.
+
+    ``perhaps`` are features that host-model has by our table, and may not have by the host's own, older one.
+    """
 
     capabilities: DomainCapabilities | None
     features: frozenset[str] | None
+    perhaps: frozenset[str]
     flags: frozenset[str] | None
     cut: bool
     vendor: str | None
@@ -99,14 +108,14 @@ class _Known(NamedTuple):
 def _known(host: Host, cpu_map: CpuMap | None, domain_type: DomainType) -> _Known:
     offered = host.stack.capabilities if host.stack is not None else None
     capabilities = offered if offered is not None and offered.domain_type == domain_type else None
-    features = features_of(capabilities, cpu_map) if capabilities is not None else None
+    features, perhaps = _host_model(capabilities, cpu_map) if capabilities is not None else (None, frozenset[str]())
     told = capabilities.host_model if capabilities is not None else msgspec.UNSET
     vendor = told.vendor if told is not msgspec.UNSET else None
     if vendor is None and domain_type == "kvm":
         vendor = _vendor(host, cpu_map)
     flags = host.cpu.flags if domain_type == "kvm" and host.cpu.architecture == "x86_64" else None
     cut = flags is not None and cpu_flags.are_cut(flags)
-    return _Known(capabilities, features, None if flags is None else frozenset(flags), cut, vendor)
+    return _Known(capabilities, features, perhaps, None if flags is None else frozenset(flags), cut, vendor)
 
 
 def _vendor(host: Host, cpu_map: CpuMap | None) -> str | None:
@@ -115,12 +124,18 @@ def _vendor(host: Host, cpu_map: CpuMap | None) -> str | None:
     return cpu_map.vendors.get(host.cpu.vendor, host.cpu.vendor)
 
 
-def features_of(capabilities: DomainCapabilities, cpu_map: CpuMap | None) -> frozenset[str] | None:
-    """All features that host-model gives, by domain capabilities; None where they or its model are not known."""
+def _host_model(
+    capabilities: DomainCapabilities, cpu_map: CpuMap | None
+) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """The features that host-model certainly gives, and those it may give; None where its model is not known."""
     told = capabilities.host_model
     if told is msgspec.UNSET or cpu_map is None or told.model not in cpu_map.models:
-        return None
-    return (cpu_map.models[told.model].features | frozenset(told.required)) - frozenset(told.disabled)
+        return None, frozenset()
+    model = cpu_map.models[told.model]
+    # A libvirt that tells what blocks models knows of all features that were added to its table.
+    added = model.added if capabilities.blocking_features is msgspec.UNSET else frozenset[str]()
+    certainly = ((model.features - added) | frozenset(told.required)) - frozenset(told.disabled)
+    return certainly, added - certainly - frozenset(told.disabled)
 
 
 def compare(
@@ -197,10 +212,11 @@ def _split(names: frozenset[str], known: _Known, host: Host, cpu_map: CpuMap | N
     """The names that are missing, and those of which nothing is known."""
     if known.features is not None and cpu_map is not None:
         absent = names - known.features
-        return absent & cpu_map.features, absent - cpu_map.features
+        unsaid = (absent - cpu_map.features) | (absent & known.perhaps)
+        return absent - unsaid, unsaid
     if known.flags is None:
         return frozenset(), names
-    missing, unknown = set(), set()
+    missing, unknown = set[str](), set[str]()
     nested, intel = host.kvm.nested, host.cpu.vendor == "GenuineIntel"
     for name in names:
         has = cpu_flags.gives(name, known.flags, nested=nested, intel=intel)

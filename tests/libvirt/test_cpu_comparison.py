@@ -66,9 +66,10 @@ with Connection(Choice(sys.argv[1], "the test")) as connection:
 """
 
 
-@pytest.fixture(scope="module")
-def answers(embedded: Machine) -> Any:
-    done = embedded._start([*embedded._command, "-c", SCRIPT, embedded.uri], 120)
+@pytest.fixture(scope="module", params=["embedded", "session"])
+def answers(request: pytest.FixtureRequest) -> Any:
+    machine: Machine = request.getfixturevalue(request.param)
+    done = machine._start([*machine._command, "-c", SCRIPT, machine.uri], 120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

@@ -200,6 +200,24 @@ def test_features_that_libvirt_learned_of_later_are_not_asked_for_unless_they_ar
     assert compare(named, host, MAP).missing == ("vmx-ept",)
 
 
+def test_what_an_older_libvirt_may_not_mean_by_its_host_model_is_unknown() -> None:
+    named = GuestCpu(model="plain", features=(Feature("vmx-ept"),))
+    assert compare(named, offering("blue"), MAP).unknown == ("vmx-ept",)
+    assert compare(named, offering("blue", disabled=("vmx-ept",)), MAP).missing == ("vmx-ept",)
+    told = {"usable_models": ("plain",), "unusable_models": (), "blocking_features": ()}
+    assert compare(named, offering("blue", **told), MAP).fits is True, "this libvirt knows all that ours does"
+
+
+def test_of_models_that_qemu_judges_capabilities_of_vmx_are_asked_for_with_vmx_alone() -> None:
+    old = CpuModel(features=frozenset({"sse2", "vmx-ept"}), by_host_model=False)
+    table = msgspec.structs.replace(MAP, models={**MAP.models, "old": old})
+    assert compare(GuestCpu(model="old"), offering("plain"), table).fits is True
+    assert compare(GuestCpu(model="old", features=(Feature("vmx"),)), offering("plain"), table).missing == (
+        "vmx",
+        "vmx-ept",
+    )
+
+
 def test_a_feature_that_no_table_here_has_is_unknown() -> None:
     found = compare(GuestCpu(model="plain", features=(Feature("brand-new"),)), offering("blue"), MAP)
     assert (found.missing, found.unknown, found.fits) == ((), ("brand-new",), None)
