@@ -94,8 +94,8 @@ class Session:
         """Run a command as this PC's user, outside its namespaces."""
         drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         return subprocess.run(
-            [*drop, *command], env={**self.environment, **more}, cwd=self.home, input=given, capture_output=True, text=True,
-            timeout=120, check=False,
+            [*drop, *command], env={**self.environment, **more}, cwd=self.home, input=given, capture_output=True,
+            text=True, timeout=120, check=False,
         )  # fmt: skip
 
     def virsh(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
+import msgspec
 from lxml import etree
 
 from clienthv.errors import DocumentError
-from clienthv.model.cpu import MODES, Feature, GuestCpu
+from clienthv.model.cpu import GuestCpu
 from clienthv.model.domain import (
     DiskFacts,
     DomainFacts,
@@ -140,25 +141,30 @@ def _pins(root: Any) -> Iterator[int]:
             yield int(number)
 
 
-def _cpu(element: Any) -> GuestCpu:
-    """Without a mode it is custom where a model is named (libvirt, formatdomain, "CPU model and topology")."""
-    if element is None:
-        return GuestCpu()
+def _cpu(element: Any) -> GuestCpu | None:
+    """None where the definition leaves it to QEMU, or says what libvirt would not take.
+
+    Without a mode it is custom (libvirt, formatdomain, "CPU model and topology").
+    """
+    if element is None or (element.get("mode") is None and element.find("model") is None):
+        return None
     model = element.find("model")
-    mode = element.get("mode") or ("custom" if model is not None else None)
-    known = next((m for m in MODES if m == mode), None)
-    return GuestCpu(
-        mode=known,
-        match=element.get("match", "exact"),
-        check=element.get("check"),
-        model=_text(element, "model") or None,
-        vendor=element.findtext("vendor"),
-        fallback=model.get("fallback") if model is not None else None,
-        migratable=element.get("migratable") != "off",
-        features=tuple(
-            Feature(name=e.get("name", ""), policy=e.get("policy", "require")) for e in element.iterfind("feature")
-        ),
-    )
+    told = {
+        "mode": element.get("mode", "custom"),
+        "match": element.get("match"),
+        "check": element.get("check"),
+        "model": _text(element, "model") or None,
+        "vendor": _text(element, "vendor") or None,
+        "fallback": model.get("fallback") if model is not None else None,
+        "migratable": {"on": True, "off": False}.get(element.get("migratable")),
+        "features": [
+            {"name": e.get("name"), "policy": e.get("policy", "require")} for e in element.iterfind("feature")
+        ],
+    }
+    try:
+        return msgspec.convert({key: value for key, value in told.items() if value is not None}, GuestCpu)
+    except msgspec.ValidationError:
+        return None
 
 
 def _firmware(element: Any) -> FirmwareFacts:

@@ -51,6 +51,7 @@ def of_vm(connection: Connection, name: str, host: Host, say: live.Say, *, inspe
         shared={path: is_shared(path) for path in images},
         state=_state(domain, facts, running),
         running_cpu=running.cpu if running is not None else None,
+        gone=frozenset(d.source for d in facts.disks if d.source and d.type == "file" and not Path(d.source).exists()),
         contents=_contents(images, facts, say) if inspect and running is None else None,
     )
 

@@ -125,7 +125,7 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: Count = 0
     hugepages: bool = False
     highest_pin: Count | None = None
-    cpu: GuestCpu = GuestCpu()
+    cpu: GuestCpu | None = None
     firmware: FirmwareFacts = FirmwareFacts()
     disks: tuple[DiskFacts, ...] = ()
     nics: tuple[NicFacts, ...] = ()

@@ -27,7 +27,10 @@ def findings(subject: Subject, target: Target) -> Findings:
     for disk in subject.domain.disks:
         if disk.source is None:
             continue
-        yield from _medium(disk, target) if disk.device in ("cdrom", "floppy") else _disk(disk, subject, target)
+        if disk.device in ("cdrom", "floppy"):
+            yield from _medium(disk, subject, target)
+        else:
+            yield from _disk(disk, subject, target)
     yield from _folders(subject.domain, target)
     for path in subject.domain.paths:
         yield from _host_file(path, target)
@@ -136,17 +139,22 @@ def _bus(disk: DiskFacts, target: Target) -> Findings:
         )
 
 
-def _medium(disk: DiskFacts, target: Target) -> Findings:
+def _medium(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
     source = disk.source or ""
     there = target.exists(source)
     if there:
         return
-    tell = changes if there is False else warns
+    if source in subject.gone:
+        why = f"a medium in the {disk.device} drive that is not there any more: a start fails of that, here as there"
+    elif there is False:
+        why = f"a medium in the {disk.device} drive that {target.called} has not at that path"
+    else:
+        why = f"a medium in the {disk.device} drive must be there at that path"
+    tell = changes if there is False or source in subject.gone else warns
     yield tell(
         Code.MEDIA,
         source,
-        f"a medium in the {disk.device} drive"
-        + (f" that {target.called} has not at that path" if there is False else " must be there at that path"),
+        why,
         "take it out: virsh change-media NAME TARGET --eject",
     )
 

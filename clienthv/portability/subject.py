@@ -34,7 +34,8 @@ class Subject(NamedTuple):
 
     ``ask`` is what to plan for on a host; ``today`` what each device is now. ``images`` are the facts of its images by
     path, ``shared`` whether a path lies on storage that other PCs reach too. ``source`` is the PC that it is on, where
-    that is known, ``running_cpu`` the processor that a running guest sees. ``ours`` is whether clienthv made it.
+    that is known, ``running_cpu`` the processor that a running guest sees, ``gone`` are files that its definition names
+    and that are not there where it is. ``ours`` is whether clienthv made it.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Subject(NamedTuple):
     state: State = State()
     source: Host | None = None
     running_cpu: GuestCpu | None = None
+    gone: frozenset[str] = frozenset()
     ours: bool = False
 
 

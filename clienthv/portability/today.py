@@ -158,7 +158,7 @@ def _passed(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> Iterat
 
 def _cpu(domain: DomainFacts) -> tuple[Strategy, str, str]:
     cpu = domain.cpu
-    name = cpu.model or cpu.mode or "QEMU's default"
+    name = (cpu.model or cpu.mode) if cpu is not None else "QEMU's default"
     if domain.type == "kvm":
         return _S.HARDWARE_VIRTUALIZATION, name, "KVM"
     return _S.BINARY_TRANSLATION, name, "QEMU's TCG"

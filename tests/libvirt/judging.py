@@ -1,4 +1,4 @@
-"""Run as an ordinary user: what migrate-check says of VMs on targets, and the domain that a plan there gives; as JSON."""
+"""Run as an ordinary user: what migrate-check says of VMs on targets, and the domain that a plan gives; as JSON."""
 
 from __future__ import annotations
 

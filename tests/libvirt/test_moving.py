@@ -94,7 +94,7 @@ def desk(pair: tuple[Clienthv, Clienthv]) -> Iterator[tuple[Clienthv, Clienthv, 
 def exported(pc: Clienthv, name: str) -> str:
     path = str(pc.pc.home / f"{name}.clienthv")
     pc.ok("export", name, "-o", path)
-    os.chmod(path, 0o644)
+    Path(path).chmod(0o644)
     return path
 
 
