@@ -12,6 +12,8 @@ from clienthv import api
 from clienthv.cli.common import note, progress, show
 from clienthv.cli.text import visible
 from clienthv.errors import ClienthvError, UsageError
+from clienthv.model import values
+from clienthv.model.cpu import Baseline
 from clienthv.model.host import Host
 from clienthv.model.portability import Check, Checks, Verdict, encode
 
@@ -29,13 +31,14 @@ from clienthv.model.portability import Check, Checks, Verdict, encode
 @click.option("--profile", default="balanced", show_default=True, help="What a bare image shall become a VM of.")
 @click.option("--no-inspect", is_flag=True, help="Do not look inside images.")
 @click.option("--summary", is_flag=True, help="A line for each target.")
+@click.option("--baseline", is_flag=True, help="Name the processor that all targets have, and the subject's PC.")
 @click.option(
     "--json", "as_json", is_flag=True, help="Print one JSON document; with --summary, a line for each target."
 )
 @click.pass_obj
 def migrate_check_command(
     connect: str | None, subject: str, more: tuple[str, ...], to: tuple[str, ...], source: str | None, profile: str,
-    no_inspect: bool, summary: bool, as_json: bool,
+    no_inspect: bool, summary: bool, baseline: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Say whether an image, a VM, a definition or a bundle runs on other PCs, and what each device becomes there.
 
@@ -52,6 +55,9 @@ def migrate_check_command(
         what = checking.subject_of(
             subject, checking.Looking(connect, _load(source, connect), profile, inspect=not no_inspect), note
         )
+    if baseline:
+        _baseline(checking.baseline(what, names, api.load_host, connect, note), as_json=as_json)
+        return
     answers = checking.answers(what, names, api.load_host, connect, note)
     if summary:
         _summary(answers, names, as_json=as_json)
@@ -64,6 +70,17 @@ def migrate_check_command(
     from clienthv.report import portability
 
     show(portability.many(checks, what.name))
+
+
+def _baseline(found: Baseline, *, as_json: bool) -> None:
+    if as_json:
+        click.echo(values.as_json(found), nl=False)
+        return
+    from clienthv.hypervisor import cpu_comparison
+    from clienthv.report import portability
+
+    xml = cpu_comparison.as_xml(found.cpu) if found.cpu is not None else None
+    show(portability.baseline(found, xml))
 
 
 def _load(source: str | None, connect: str | None) -> Host | None:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from clienthv import portability
 from clienthv.errors import ClienthvError, DiskError, GuestError
-from clienthv.hypervisor import Connection
+from clienthv.hypervisor import Connection, cpu_map
 from clienthv.lifecycle import live, subjects, targets
+from clienthv.model.cpu import Baseline
 from clienthv.model.host import Host
 from clienthv.model.portability import Check
 from clienthv.portability import Subject
+from clienthv.strategies import cpu_baseline
 
 _HEAD: Final = 4096
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"  # RFC 8878, "Zstandard Frames"
@@ -71,6 +73,23 @@ def _of_vm(name: str, how: Looking, say: live.Say) -> Subject:
             raise GuestError(msg, hint=f"the VMs are: {there}" if there else "there are no VMs; give a path")
         host = how.source or live.read_host(connection)
         return subjects.of_vm(connection, name, host, say, inspect=how.inspect)
+
+
+def baseline(
+    subject: Subject, names: tuple[str, ...], load: Callable[[str], Host], connect: str | None, say: live.Say
+) -> Baseline:
+    """The processor that the subject's own PC and all targets have. Raises HostError, DocumentError.
+
+    Of each PC no more is kept than what tells of its processor.
+    """
+    pcs = [subject.source] if subject.source is not None else []
+    pcs += [targets.read(name, load, subject, connect, say).host for name in names]
+    kind: Literal["kvm", "qemu"] = "kvm" if subject.domain is None or subject.domain.type == "kvm" else "qemu"
+    return cpu_baseline.baseline([_processor(pc) for pc in pcs], cpu_map.read(), domain_type=kind)
+
+
+def _processor(pc: Host) -> Host:
+    return Host(name=pc.name, cpu=pc.cpu, kvm=pc.kvm, stack=pc.stack)
 
 
 def answers(

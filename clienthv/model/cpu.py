@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from clienthv.model.x86_64 import Level
+
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Mode = Literal["host-passthrough", "host-model", "maximum", "custom"]
 Match = Literal["exact", "minimum", "strict"]
@@ -80,3 +82,19 @@ class CpuMap(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     features: frozenset[str]
     msr_features: frozenset[str] = frozenset()
     vendors: Mapping[str, str] = {}
+
+
+class Baseline(msgspec.Struct, frozen=True, kw_only=True):
+    """The CPU that several PCs have in common, with the names of those it stands for and of those left out.
+
+    ``cpu`` is None where no model of libvirt's table runs on all of them, or there is no table. ``features`` are all
+    that the guest would have. ``level`` is the highest of x86-64 that all have, None below the first or where nothing
+    is known.
+    """
+
+    cpu: GuestCpu | None = None
+    level: Level | None = None
+    features: tuple[str, ...] = ()
+    hosts: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    evidence: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from clienthv.model.cpu import Baseline
 from clienthv.model.portability import Check, Severity, Verdict
 
 _MEANS: Final = {
@@ -98,3 +99,19 @@ def many(checks: Iterable[Check], subject: str) -> Iterator[str]:
         if number:
             yield ""
         yield from lines(check, subject)
+
+
+def baseline(found: Baseline, xml: str | None) -> Iterator[str]:
+    """The processor that several PCs have in common, and how to have a guest see it. ``xml`` is for libvirt."""
+    yield from found.evidence
+    if found.left_out:
+        yield f"left out, since nothing is known of them: {', '.join(found.left_out)}"
+    yield ""
+    if found.level is not None:
+        yield f'level of x86-64: {found.level} (in a profile: model = "{found.level}" in [devices.cpu])'
+    if found.cpu is None or xml is None:
+        yield "no model of libvirt's table runs on all of them"
+        return
+    extra = ", ".join(feature.name for feature in found.cpu.features) or "nothing"
+    yield f"model: {found.cpu.model} and {extra}"
+    yield f"for libvirt: {xml}"

@@ -6,29 +6,13 @@ from collections.abc import Sequence
 
 import msgspec
 
-from clienthv.model.cpu import CpuMap, CpuModel, Feature, GuestCpu
+from clienthv.model.cpu import Baseline, CpuMap, CpuModel, Feature, GuestCpu
 from clienthv.model.host import Host
-from clienthv.model.x86_64 import LEVELS, Level, features_of
+from clienthv.model.x86_64 import LEVELS, features_of
 from clienthv.strategies.guest_cpu import DomainType, certain, known_vendors, needs
 
 # A guest that sees this cannot be moved while it runs (libvirt, domain format, "migratable"); QEMU sets the other.
 _LEFT_OUT = frozenset({"hypervisor", "invtsc"})
-
-
-class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """The CPU that several PCs have in common, with the names of those it stands for and of those left out.
-
-    ``cpu`` is None where no model of libvirt's table runs on all of them, or there is no table. ``features`` are all
-    that the guest would have. ``level`` is the highest of x86-64 that all have, None below the first or where nothing
-    is known.
-    """
-
-    cpu: GuestCpu | None = None
-    level: Level | None = None
-    features: tuple[str, ...] = ()
-    hosts: tuple[str, ...] = ()
-    left_out: tuple[str, ...] = ()
-    evidence: tuple[str, ...] = ()
 
 
 def baseline(hosts: Sequence[Host], cpu_map: CpuMap | None, *, domain_type: DomainType = "kvm") -> Baseline:
@@ -59,7 +43,10 @@ def baseline(hosts: Sequence[Host], cpu_map: CpuMap | None, *, domain_type: Doma
 
 
 def _best(common: frozenset[str], hosts: list[Host], cpu_map: CpuMap | None, domain_type: DomainType) -> str | None:
-    """The model with the most features of which all are common: of the vendor that all share, or of none."""
+    """The model with the most features of which all are common: of the vendor that all share, or of none.
+
+    Where nobody tells which models QEMU has, those that one distribution alone adds are left out.
+    """
     if cpu_map is None:
         return None
     vendors = known_vendors(hosts, cpu_map, domain_type)
@@ -67,7 +54,7 @@ def _best(common: frozenset[str], hosts: list[Host], cpu_map: CpuMap | None, dom
     usable = _usable_everywhere(hosts, domain_type)
 
     def may(name: str, model: CpuModel) -> bool:
-        runs = name in usable if usable is not None else model.by_host_model
+        runs = name in usable if usable is not None else model.by_host_model and "rhel" not in name
         return runs and model.vendor in (None, shared) and needs(GuestCpu(model=name), cpu_map).all <= common
 
     models = [(name, model) for name, model in cpu_map.models.items() if may(name, model)]

@@ -38,7 +38,8 @@ def domain(name: str, disk: Path, **parts: str) -> str:
     target = {"virtio": "vda", "sata": "sda", "ide": "hda"}[bus]
     machine = parts.get("machine", "pc-q35-7.2")
     return f"""<domain type="qemu"><name>{name}</name><memory unit="MiB">64</memory>
-<vcpu>1</vcpu>{parts.get("tune", "")}<os{' firmware="efi"' if "efi" in parts else ""}><type arch="x86_64" machine="{machine}">hvm</type>
+<vcpu>1</vcpu>{parts.get("tune", "")}
+<os{' firmware="efi"' if "efi" in parts else ""}><type arch="x86_64" machine="{machine}">hvm</type>
 {EFI.format(parts["efi"]) if "efi" in parts else ""}</os>
 <features><acpi/>{'<smm state="on"/>' if parts.get("efi") == "yes" else ""}</features>{parts.get("cpu", "")}
 <devices><disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{disk}"/>
