@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -13,7 +13,10 @@ setup: ## Install what is missing: system packages and .venv
 demo: setup ## Inspect, plan, start, picture, list and stop a real graphical VM
 	@scripts/demo
 
-test: setup check ## Run the linters and every test that needs no lab PC
+test-setup: # What the tests need besides
+	@scripts/setup test
+
+test: test-setup check ## Run the linters and every test that needs no lab PC
 	@CLIENTHV_COMPLETE=1 $(BIN)/pytest -m "not lab"
 
 check: setup ## Run ruff, mypy and import-linter
@@ -25,7 +28,7 @@ check: setup ## Run ruff, mypy and import-linter
 unit: setup ## Run the tests that take seconds
 	@$(BIN)/pytest
 
-libvirt: setup ## Run the tests on the real libvirt QEMU driver
+libvirt: test-setup ## Run the tests on the real libvirt QEMU driver
 	@$(BIN)/pytest -m libvirt
 
 golden: setup ## Write the golden plans and domains anew; look at the difference before committing it

@@ -183,6 +183,19 @@ class Pc:
         return link.linked_to.rsplit("/", 1)[-1] if link.exists else ""
 
 
+LEFT_TO_LAB_TEST = ("iommu-off", "no-intremap", "no-svm")
+"""Variants that CI has no time to bring up: what runs on them is marked long."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what runs on such a variant, before what is marked is deselected."""
+    for item in items:
+        call = getattr(item, "callspec", None)
+        if call is not None and call.params.get("pc") in LEFT_TO_LAB_TEST:
+            item.add_marker(pytest.mark.long)
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """Run a test again, once and on a new PC, when it failed because the emulated PC restarted or stopped.

@@ -14,6 +14,7 @@ import pytest
 pytestmark = pytest.mark.lab
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("_the_lab")
 def test_a_vagrant_up_that_fails_is_explained_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAB_DRIVER", "no-such-driver")

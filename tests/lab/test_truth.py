@@ -219,7 +219,7 @@ def test_the_root_disk_is_gone(pc: Pc) -> None:
             return f.read()
 
     wait_for(
-        lambda: re.search(r"EXT4-fs.*error|I/O error.*vda|Remounting filesystem read-only", said()) is not None, 120
+        lambda: re.search(r"EXT4-fs.*error|I/O error.*vda|Remounting filesystem read-only", said()) is not None, 240
     )
     record("1af4:1042", device, "the host's root file system fails with I/O errors")
 
