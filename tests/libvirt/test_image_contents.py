@@ -14,9 +14,12 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from clienthv import process
+from clienthv import portability, process
 from clienthv.images import appliance, contents
+from clienthv.lifecycle import subjects
 from clienthv.model.contents import ImageContents
+from clienthv.model.host import Host
+from clienthv.portability import Target
 
 pytestmark = [
     pytest.mark.libvirt,
@@ -57,7 +60,7 @@ class Looks(NamedTuple):
 
 @pytest.fixture(scope="module")
 def looks(tmp_path_factory: pytest.TempPathFactory) -> Looks:
-    return Looks(tmp_path_factory.mktemp("cache"), [])
+    return Looks(tmp_path_factory.mktemp("cache") / "clienthv/images", [])
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +134,7 @@ def test_a_debian_without_virtio_in_its_initramfs(debian: Path, looks: Looks) ->
     assert found.problem is None
     assert (found.bootable, found.bios) == (True, True)
     answers = {d.driver: d.bootable for d in found.boot_drivers}
-    assert answers == {"virtio-blk": False, "virtio-scsi": False, "ahci": False, "ide": True, "nvme": True}
+    assert answers == {"virtio-blk": False, "virtio-scsi": False, "ahci": True, "ide": True, "nvme": True}
     virtio = next(d for d in found.boot_drivers if d.driver == "virtio-blk")
     assert "lacks virtio_blk (/boot/initrd.img-" in virtio.evidence
     assert found.network_drivers == ("virtio-net",), "the root file system still has it"
@@ -149,6 +152,24 @@ def test_a_debian_that_nothing_can_start_and_that_was_not_unmounted(debian: Path
     assert "kernels: none in /boot" in found.evidence
     assert found.dirty == ("/dev/sda1 (ext4)",)
     assert image.read_bytes()[START : START + 4096] == before, "the journal was replayed into the image"
+
+
+@pytest.mark.parametrize(
+    ("image", "verdict", "code"),
+    [("virtio.img", "cold", None), ("plain.img", "adapt", "boot-driver"), ("nothing.img", "blocked", "not-bootable")],
+)
+def test_they_are_told_apart_by_the_verdict(
+    image: str, verdict: str, code: str | None, debian: Path, looks: Looks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks.at(debian / image)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(looks.cache.parent.parent))
+    subject = subjects.of_image(debian / image, "portable", looks.said.append, inspect=True)
+    assert looks.said == [], "it was looked at again"
+    check = portability.check(subject, Target("a PC", Host()))
+    grave = {f.code: f.why for f in check.findings if f.severity in ("blocks", "changes")}
+    assert (check.verdict, set(grave)) == (verdict, {code} if code is not None else set())
+    disk = next(d.there for d in check.devices if d.kind == "disk") if check.plan is not None else None
+    assert disk == {"cold": "paravirtual: virtio", "adapt": "emulated: sata"}.get(verdict, disk)
 
 
 def test_a_qcow2_image_is_looked_at_as_well(debian: Path, looks: Looks, tmp_path: Path) -> None:
