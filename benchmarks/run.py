@@ -180,6 +180,36 @@ def together(folder: Path) -> list[Row]:
     ]
 
 
+def fleet(folder: Path) -> list[Row]:
+    """An image, and a definition with a graphics card, against 10,000 host documents, against 1,000."""
+    recorded = [json.loads(p.read_text()) for p in sorted((REPOSITORY / "tests" / "hosts").glob("**/*.json"))]
+    few, many = folder / "few", folder / "many"
+    for place, number in ((few, 1000), (many, 10_000)):
+        place.mkdir()
+        for i in range(number):
+            document = recorded[i % len(recorded)] | {"name": f"pc-{i}"}
+            (place / f"{i:05}.json").write_text(json.dumps(document))
+    image, definition = folder / "image.qcow2", folder / "domain.xml"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "20G"], check=True)
+    host = api.load_host(REPOSITORY / PC)
+    definition.write_text(api.render(api.plan(host, api.load_profile("performance")), host, name="desk"))
+    rows = []
+    for what, subject in (("an image", image), ("a definition", definition)):
+        check = [str(BIN / "clienthv"), "migrate-check", str(subject), "--no-inspect", "--summary", "--to"]
+        less, more = in_turn([*check, str(few)], [*check, str(many)], runs=3)
+        rows.append(
+            Row(
+                f"migrate-check of {what} against 10,000 host documents, against 1,000",
+                f"{more.seconds:.1f} s, {more.mib:.0f} MiB",
+                f"{less.seconds:.1f} s, {less.mib:.0f} MiB",
+                f"{more.seconds / less.seconds:.1f} ×",
+                "≤ 12 ×, 60 s, 300 MiB",
+                more.seconds <= min(12 * less.seconds, 60) and more.mib <= 300,
+            )
+        )
+    return rows
+
+
 def in_process(host: Path, wishes: Sequence[api.Wish]) -> float:
     """Seconds that the decision takes, with the document read anew each time, so that nothing of it is worked out."""
     taken = []
@@ -226,7 +256,7 @@ def main() -> None:
     """Measure all, and write the table."""
     folder = Path(tempfile.mkdtemp(prefix="chv-bench-"))
     try:
-        rows = [*planning(), growth(folder), *together(folder), starting(folder)]
+        rows = [*planning(), growth(folder), *together(folder), *fleet(folder), starting(folder)]
     finally:
         shutil.rmtree(folder)
     lines = ["| what | clienthv | peer | result | goal | met |", "|---|---|---|---|---|---|"]
