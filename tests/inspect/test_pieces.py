@@ -7,7 +7,7 @@ import errno
 import msgspec
 import pytest
 
-from clienthv.inspect import anonymise, read
+from clienthv.inspect import anonymise, file_system_of, read
 from clienthv.inspect.anonymise import scrub_cmdline, scrub_text
 from clienthv.inspect.keyboards import handlers
 from clienthv.inspect.kvm import Probe, verdict
@@ -216,3 +216,9 @@ def test_anonymising_reaches_every_part_of_the_document() -> None:
     assert clean.pci[0].address == "0000:01:00.0"
     assert "jane" not in encode(clean).decode()
     assert "box" not in encode(clean).decode()
+
+
+def test_the_file_system_of_a_path_is_that_of_the_innermost_mount() -> None:
+    assert file_system_of("/proc/self/status") == "proc"
+    assert file_system_of("/sys/kernel") == "sysfs"
+    assert file_system_of(__file__) not in (None, "proc", "sysfs")

@@ -91,3 +91,30 @@ def test_it_starts_there_from_its_bundle_on_virtio_with_its_disk_intact(
     pc.ok("rm /var/lib/clienthv/images/traveller.qcow2 /tmp/traveller.clienthv")
     (CARRIED / "written").unlink()
     assert pc.state() == untouched()
+
+
+@pytest.mark.long
+@on("pc", ["full"], indirect=True, scope="session")
+def test_a_vm_is_copied_through_ssh_to_the_clienthv_of_another_account(
+    pc: Pc, untouched: Callable[[], list[str]]
+) -> None:
+    pc.ok("test -e /root/.ssh/id_ed25519 || ssh-keygen -q -t ed25519 -N '' -f /root/.ssh/id_ed25519")
+    pc.ok("cat /root/.ssh/id_ed25519.pub >> /home/vagrant/.ssh/authorized_keys")
+    pc.ok("ssh-keyscan -t ed25519 127.0.0.1 >> /root/.ssh/known_hosts 2>/dev/null")
+    pc.up("portable", "--name", "walker", "--new-disk", "64 MiB", work="write=vda")
+    written = pc.guest("walker").of("write")
+    assert "shut down by itself" in pc.ok("clienthv down walker")
+    uri = "qemu+ssh://vagrant@127.0.0.1/session"
+    said = pc.ok(f"clienthv migrate walker --to {uri}")
+    assert "VM walker is defined" in said
+    as_vagrant = "sudo -u vagrant XDG_RUNTIME_DIR=/run/user/$(id -u vagrant)"
+    assert "walker" in pc.ok(f"{as_vagrant} virsh -c qemu:///session list --all --name").split()
+    images = [
+        "/var/lib/clienthv/images/walker.qcow2",
+        "/home/vagrant/.local/share/clienthv/images/walker.qcow2",
+    ]
+    assert len({line.split()[0] for line in pc.ok(f"sha256sum {' '.join(images)}").splitlines()}) == 1
+    assert written[0].startswith("vda sha256 ")
+    pc.ok(f"{as_vagrant} clienthv --connect qemu:///session down walker --undefine")
+    pc.ok(f"clienthv down walker --undefine && rm {' '.join(images)}")
+    assert pc.state() == untouched()

@@ -123,3 +123,23 @@ def test_windows_98_gets_no_graphics_card_whatever_the_profile_says() -> None:
     ladder = 'drivers = ["nvidia"]\n[devices.gpu]\nprefer = ["passthrough", "emulated"]'
     (rejected,) = planned("win98", ladder, host).of(Kind.GPU).rejected
     assert rejected.reason is Reason.NO_GUEST_DRIVER
+
+
+def test_a_long_id_is_told_as_the_short_one(tmp_path: Path) -> None:
+    system(tmp_path, "os-11", "<short-id>oseleven</short-id>")
+    assert guests.short_id("http://example.org/os/11", tmp_path) == "oseleven"
+
+
+@pytest.mark.parametrize(
+    ("name", "short"),
+    [
+        ("http://debian.org/debian/12", "debian12"),
+        ("http://microsoft.com/win/11", "win11"),
+        ("nonsense", "unknown"),
+        ("http://example.org/../../../etc/passwd", "unknown"),
+        ("http://example.org/$(id)", "unknown"),
+        ("", "unknown"),
+    ],
+)
+def test_without_its_file_a_long_id_is_told_by_its_words(name: str, short: str, tmp_path: Path) -> None:
+    assert guests.short_id(name, tmp_path) == short
