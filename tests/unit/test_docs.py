@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -12,13 +13,16 @@ import msgspec
 import pytest
 from jinja2 import Environment, nodes
 
-from clienthv import datafiles, planner
+from clienthv import datafiles, planner, portability
 from clienthv.cli import cli
 from clienthv.errors import FAMILIES
 from clienthv.model import profile
 from clienthv.model.devices import Device, Devices, Verdict
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Reason
+from clienthv.model.portability import LEAVES, Check, Checks, Code, Severity
+from clienthv.model.portability import Verdict as Runs
+from clienthv.model.refusals import Refusal
 from clienthv.model.usb import UsbDevice
 from clienthv.render import NAMESPACE, View
 
@@ -74,6 +78,76 @@ def test_every_error_family_is_described_by_exit_code_and_ref() -> None:
     described = re.findall(r"^\| (\d+) \| (?:`(.*?)`)? ?\|", page("errors.md"), re.MULTILINE)
     assert {(code, ref) for code, ref in described if ref} == {(str(f.code), f.ref) for f in FAMILIES}
     assert {"0", "1", "130", "141"} == {code for code, ref in described if not ref}
+
+
+def table(text: str) -> list[list[str]]:
+    """The cells of the tables in a text, row by row, without heads."""
+    lines = re.findall(r"^\| (`.*) \|$", text, re.MULTILINE)
+    return [[cell.strip() for cell in re.split(r" ?\| ?", line)] for line in lines]
+
+
+def test_every_finding_has_a_row_with_its_severities_and_there_is_none_for_anything_else() -> None:
+    found = table(section(page("findings.md"), "## Codes"))
+    assert [row[0] for row in found] == [f"`{c}`" for c in Code], "in the order of the enum"
+    assert {len(row) for row in found} == {5}
+    made = severities()
+    assert {row[0]: set(re.findall(r"`(.*?)`", row[1])) for row in found} == {f"`{c}`": made[c] for c in Code}
+
+
+def test_every_verdict_and_severity_is_described_in_order() -> None:
+    text = page("findings.md")
+    assert [row[0] for row in table(section(text, "## Verdicts"))] == [f"`{v}`" for v in Runs]
+    leaves = [(f"`{s}`", f"`{LEAVES.get(s, Runs.LIVE)}`") for s in Severity]
+    assert [(row[0], row[1]) for row in table(section(text, "## Severities"))] == leaves
+    assert rows(section(text, "## The document")) == keys(Checks) | keys(Check)
+
+
+def test_every_refusal_has_a_row_with_what_to_do_and_there_is_none_for_anything_else() -> None:
+    found = table(page("refusals.md"))
+    assert [row[0] for row in found] == [f"`{r}`" for r in Refusal], "in the order of the enum"
+    assert [row for row in found if len(row) != 3 or not all(row)] == []
+
+
+SAYS = frozenset(s.name.lower() for s in Severity)
+
+
+def severities() -> dict[Code, set[str]]:
+    """The severities that each code gets where findings are made: ``warns(Code.X, …)``, or a name for one of two."""
+    made: dict[Code, set[str]] = {code: set() for code in Code}
+    mentioned = set[Code]()
+    for path in sorted(Path(portability.__file__).parent.glob("*.py")):
+        tree = ast.parse(path.read_text())
+        mentioned |= set(codes_in(tree, {}))
+        tables = {n.target.id: n for n in tree.body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
+        for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+            named = {
+                target.id: says_in(n.value)
+                for n in ast.walk(function)
+                if isinstance(n, ast.Assign)
+                for target in n.targets
+                if isinstance(target, ast.Name)
+            }
+            for call in (n for n in ast.walk(function) if isinstance(n, ast.Call) and n.args):
+                says = says_in(call.func) or (
+                    named.get(call.func.id, set()) if isinstance(call.func, ast.Name) else set()
+                )
+                for code in codes_in(call.args[0], tables) if says else ():
+                    made[code] |= says
+    assert mentioned == {code for code in Code if made[code]}, "a finding is made in a way that is not read here"
+    return made
+
+
+def codes_in(tree: ast.AST, tables: dict[str, ast.AnnAssign]) -> Iterator[Code]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "Code":
+            yield Code[node.attr]
+        elif isinstance(node, ast.Name) and node.id in tables:
+            yield from codes_in(tables[node.id], {})
+
+
+def says_in(tree: ast.AST) -> set[str]:
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    return {name.replace("_", "-") for name in names & SAYS}
 
 
 def test_every_profile_key_is_described() -> None:
