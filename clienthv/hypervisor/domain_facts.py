@@ -10,6 +10,8 @@ import msgspec
 from lxml import etree
 
 from clienthv.errors import DocumentError
+from clienthv.hypervisor import host_devices
+from clienthv.hypervisor.host_devices import attribute, number, optional, source_of
 from clienthv.model.cpu import GuestCpu
 from clienthv.model.domain import (
     DiskFacts,
@@ -17,20 +19,18 @@ from clienthv.model.domain import (
     FilesystemFacts,
     FirmwareFacts,
     GraphicsFacts,
-    HostDevice,
     NicFacts,
     TpmFacts,
     VideoFacts,
 )
-from clienthv.model.values import PciAddress
 
 MOST_BYTES: Final = 4 << 20
 _QEMU: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
 _OSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 # Binary multiples are KiB and K alike, decimal ones KB (libvirt, src/util/virutil.c, virScaleInteger).
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
-_HEX: Final = re.compile(r"(0[xX])?[0-9a-fA-F]{1,8}\Z")
 _MOST_NUMBER: Final = 1 << 40
+_EVERYWHERE: Final = ("/dev/random", "/dev/urandom")
 
 
 def read(xml: bytes | str, origin: str) -> DomainFacts:
@@ -38,43 +38,44 @@ def read(xml: bytes | str, origin: str) -> DomainFacts:
     root = tree(xml, origin)
     devices = root.find("devices")
     devices = devices if devices is not None else etree.Element("devices")
-    os_element, cpu = root.find("os"), root.find("cpu")
+    os_element, cpu, arguments = root.find("os"), root.find("cpu"), tuple(_arguments(root))
     return DomainFacts(
         name=_text(root, "name"),
         uuid=root.findtext("uuid"),
         type=root.get("type", "kvm"),
-        arch=_attribute(root, "os/type", "arch") or "x86_64",
-        machine=_attribute(root, "os/type", "machine"),
+        arch=attribute(root, "os/type", "arch") or "x86_64",
+        machine=attribute(root, "os/type", "machine"),
         emulator=devices.findtext("emulator"),
-        os_id=_attribute(root, f"metadata/{{{_OSINFO}}}libosinfo/{{{_OSINFO}}}os", "id"),
-        vcpus=_number(root.findtext("vcpu")) or 1,
+        os_id=attribute(root, f"metadata/{{{_OSINFO}}}libosinfo/{{{_OSINFO}}}os", "id"),
+        vcpus=number(root.findtext("vcpu")) or 1,
         memory_mib=_mib(root.find("memory")),
         hugepages=root.find("memoryBacking/hugepages") is not None,
         highest_pin=max(_pins(root), default=None),
+        highest_node=max(_numbers(e.get("nodeset", "") for e in root.iterfind("numatune/*")), default=None),
         cpu=_cpu(cpu),
         firmware=_firmware(os_element),
         disks=tuple(map(_disk, devices.iterfind("disk"))),
         nics=tuple(_nic(e) for e in devices.iterfind("interface") if e.get("type") != "hostdev"),
-        host_devices=tuple(_host_devices(devices)),
+        host_devices=(*host_devices.defined(devices), *host_devices.handed_over(arguments)),
         filesystems=tuple(
-            FilesystemFacts(driver=_attribute(e, "driver", "type") or "path", source=_source(e))
+            FilesystemFacts(driver=attribute(e, "driver", "type") or "path", source=source_of(e))
             for e in devices.iterfind("filesystem")
         ),
-        video=tuple(_video(e) for e in devices.iterfind("video") if _attribute(e, "model", "type") != "none"),
+        video=tuple(_video(e) for e in devices.iterfind("video") if attribute(e, "model", "type") != "none"),
         graphics=tuple(map(_graphics, devices.iterfind("graphics"))),
-        sounds=tuple(e.get("model", "") for e in devices.iterfind("sound")),
-        audio=tuple(e.get("type", "") for e in devices.iterfind("audio")),
+        sounds=tuple(e.get("model") for e in devices.iterfind("sound") if e.get("model")),
+        audio=tuple(e.get("type") for e in devices.iterfind("audio") if e.get("type")),
         inputs=tuple(f"{e.get('type')} {e.get('bus', '')}".strip() for e in devices.iterfind("input")),
         controllers=tuple(f"{e.get('type')} {e.get('model', '')}".strip() for e in devices.iterfind("controller")),
         redirections=sum(1 for _ in devices.iterfind("redirdev")),
         tpm=_tpm(devices.find("tpm")),
         shared_memory=tuple(e.get("name", "") for e in devices.iterfind("shmem")),
         hyperv=tuple(e.tag for e in root.iterfind("features/hyperv/*") if e.get("state") == "on"),
-        launch_security=_attribute(root, "launchSecurity", "type"),
-        smbios_host=_attribute(root, "os/smbios", "mode") == "host",
+        launch_security=attribute(root, "launchSecurity", "type"),
+        smbios_host=attribute(root, "os/smbios", "mode") == "host",
         kernel=root.findtext("os/kernel"),
-        paths=tuple(_paths(devices)),
-        arguments=tuple(_arguments(root)),
+        paths=tuple(dict.fromkeys(_paths(root, devices))),
+        arguments=arguments,
     )
 
 
@@ -106,24 +107,9 @@ def _text(element: Any, path: str) -> str:
     return (element.findtext(path) or "").strip()
 
 
-def _attribute(element: Any, path: str, name: str) -> str | None:
-    found = element.find(path)
-    return found.get(name) if found is not None else None
-
-
-def _number(text: str | None) -> int | None:
-    """A number as libvirt writes it; None for what is none, or absurd."""
-    text = (text or "").strip()
-    if text.isascii() and text.isdecimal() and len(text) < 14:
-        return int(text)
-    if _HEX.match(text) and text[:2].lower() == "0x":
-        return int(text, 16)
-    return None
-
-
 def _mib(element: Any) -> int:
     """A size in MiB, rounded up: KiB without a unit (libvirt, formatdomain, "Memory Allocation")."""
-    amount = _number(element.text) if element is not None else None
+    amount = number(element.text) if element is not None else None
     if amount is None:
         return 0
     unit = (element.get("unit") or "KiB").lower()
@@ -135,10 +121,13 @@ def _mib(element: Any) -> int:
 def _pins(root: Any) -> Iterator[int]:
     """Every processor of the host that is named."""
     sets = [root.find("vcpu"), *root.iterfind("cputune/*")]
-    for element in sets:
-        text = element.get("cpuset", "") if element is not None else ""
-        for number in re.findall(r"(?<![\^0-9])[0-9]{1,5}", text):
-            yield int(number)
+    return _numbers(element.get("cpuset", "") for element in sets if element is not None)
+
+
+def _numbers(sets: Iterable[str]) -> Iterator[int]:
+    """The numbers of sets like 0-3,^2,8; not those that are taken out."""
+    for text in sets:
+        yield from map(int, re.findall(r"(?<![\^0-9])[0-9]{1,5}(?![0-9])", text))
 
 
 def _cpu(element: Any) -> GuestCpu | None:
@@ -181,23 +170,8 @@ def _firmware(element: Any) -> FirmwareFacts:
         automatic=automatic or loader is None or not (loader.text or "").strip(),
         loader=(loader.text or "").strip() or None if loader is not None else None,
         template=nvram.get("template") if nvram is not None else None,
-        nvram=(nvram.text or "").strip() or _attribute(nvram, "source", "file") if nvram is not None else None,
+        nvram=(nvram.text or "").strip() or attribute(nvram, "source", "file") if nvram is not None else None,
     )
-
-
-def _source(element: Any) -> str | None:
-    """What a device's source names, whichever attribute its type has for it."""
-    source = element.find("source")
-    if source is None:
-        return None
-    for key in ("file", "dev", "dir", "network", "bridge", "path", "socket", "mount"):
-        if value := source.get(key):
-            return str(value)
-    if volume := source.get("volume"):
-        return f"{source.get('pool', '')}/{volume}"
-    if source.get("protocol"):
-        return f"{source.get('protocol')}:{source.get('name', '')}"
-    return None
 
 
 def _disk(element: Any) -> DiskFacts:
@@ -205,22 +179,29 @@ def _disk(element: Any) -> DiskFacts:
     return DiskFacts(
         device=element.get("device", "disk"),
         type=element.get("type", "file"),
-        source=_source(element),
+        source=source_of(element),
         format=driver.get("type") if driver is not None else None,
         bus=target.get("bus") if target is not None else None,
         target=target.get("dev") if target is not None else None,
         cache=driver.get("cache") if driver is not None else None,
         readonly=element.find("readonly") is not None or element.get("device") == "cdrom",
         shareable=element.find("shareable") is not None,
+        optional=optional(element.find("source")),
+        data_file=_data_file(element),
         encrypted=element.find("encryption") is not None or element.find("source/encryption") is not None,
         backing=tuple(_backing(element)),
     )
 
 
+def _data_file(element: Any) -> str | None:
+    store = element.find("source/dataStore")
+    return source_of(store) if store is not None else None
+
+
 def _backing(element: Any) -> Iterator[str]:
     store = element.find("backingStore")
     while store is not None:
-        if (path := _source(store)) is not None:
+        if (path := source_of(store)) is not None:
             yield path
         store = store.find("backingStore")
 
@@ -228,65 +209,29 @@ def _backing(element: Any) -> Iterator[str]:
 def _nic(element: Any) -> NicFacts:
     return NicFacts(
         type=element.get("type", "user"),
-        source=_source(element),
-        model=_attribute(element, "model", "type"),
-        backend=_attribute(element, "backend", "type"),
+        source=source_of(element),
+        model=attribute(element, "model", "type"),
+        backend=attribute(element, "backend", "type"),
     )
-
-
-def _host_devices(devices: Any) -> Iterator[HostDevice]:
-    for element in devices.iterfind("hostdev"):
-        source = element.find("source")
-        optional = source is not None and source.get("startupPolicy", "mandatory") != "mandatory"
-        kind = element.get("type", "") if element.get("mode", "subsystem") == "subsystem" else element.get("mode", "")
-        place = _attribute(element, "source/address", "uuid")
-        yield HostDevice(
-            type=kind, address=_address(element), ids=_ids(source), source=place or _source(element), optional=optional
-        )
-    for element in devices.iterfind("interface[@type='hostdev']"):
-        yield HostDevice(type="pci", address=_address(element), interface=True)
-    for element in devices.iterfind("disk[@type='nvme']"):
-        yield HostDevice(type="pci", address=_address(element))
-
-
-def _address(element: Any) -> str | None:
-    place = element.find("source/address")
-    if place is None:
-        return None
-    numbers = [_number(place.get(part)) or _hexadecimal(place.get(part)) for part in ("domain", "bus", "slot")]
-    function = _number(place.get("function")) or _hexadecimal(place.get("function"))
-    if place.get("bus") is None or place.get("slot") is None:
-        return None
-    domain, bus, slot = (number or 0 for number in numbers)
-    if bus > 0xFF or slot > 0x1F or (function or 0) > 7:
-        return None
-    return str(PciAddress(domain, bus, slot, function or 0))
-
-
-def _hexadecimal(text: str | None) -> int | None:
-    return int(text, 16) if text is not None and _HEX.match(text) else None
-
-
-def _ids(source: Any) -> str | None:
-    """A USB device's ids as clienthv writes them, 046d:c52b."""
-    if source is None:
-        return None
-    vendor = _hexadecimal(_attribute(source, "vendor", "id"))
-    product = _hexadecimal(_attribute(source, "product", "id"))
-    return f"{vendor:04x}:{product:04x}" if vendor is not None and product is not None else None
 
 
 def _video(element: Any) -> VideoFacts:
     model = element.find("model")
     name = model.get("type", "") if model is not None else ""
-    return VideoFacts(model=name, accel3d=_attribute(element, "model/acceleration", "accel3d") == "yes")
+    return VideoFacts(model=name, accel3d=attribute(element, "model/acceleration", "accel3d") == "yes")
 
 
 def _graphics(element: Any) -> GraphicsFacts:
     gl = element.find("gl")
     kind = element.get("type", "")
     enabled = kind == "egl-headless" or (gl is not None and gl.get("enable") == "yes")
-    return GraphicsFacts(type=kind, gl=enabled, render_node=gl.get("rendernode") if gl is not None else None)
+    named = [element.get("listen"), *(e.get("address") for e in element.iterfind("listen"))]
+    return GraphicsFacts(
+        type=kind,
+        gl=enabled,
+        render_node=gl.get("rendernode") if gl is not None else None,
+        listens=tuple(dict.fromkeys(address for address in named if address)),
+    )
 
 
 def _tpm(element: Any) -> TpmFacts | None:
@@ -300,15 +245,23 @@ def _tpm(element: Any) -> TpmFacts | None:
     )
 
 
-def _paths(devices: Any) -> Iterator[str]:
-    """Files of the host beyond disks and firmware: ROM files and event devices."""
-    for rom in devices.iterfind("*/rom"):
-        if rom.get("file"):
-            yield rom.get("file")
+def _paths(root: Any, devices: Any) -> Iterator[str]:
+    """Files of the host beyond disks and firmware: ROMs, event devices, serial ports, ACPI tables and the like."""
+    yield from (rom.get("file") for rom in devices.iterfind("*/rom") if rom.get("file"))
     for element in devices.iterfind("input"):
-        if (path := _source(element)) is not None:
+        if (path := source_of(element)) is not None:
+            yield path
+    for name in ("serial", "parallel", "console", "channel"):
+        for element in devices.iterfind(f"{name}[@type='dev']"):
+            if (path := source_of(element)) is not None:
+                yield path
+    texts = [*root.iterfind("os/initrd"), *root.iterfind("os/acpi/table"), *devices.iterfind("memory/source/path")]
+    texts += devices.iterfind("rng/backend[@model='random']")
+    for element in texts:
+        path = (element.text or "").strip()
+        if path and path not in _EVERYWHERE:
             yield path
 
 
-def _arguments(root: Any) -> Iterable[str]:
+def _arguments(root: Any) -> Iterator[str]:
     return (e.get("value", "") for e in root.iterfind(f"{{{_QEMU}}}commandline/{{{_QEMU}}}arg"))

@@ -45,6 +45,7 @@ def look(path: Path, *, trusted_chain: bool = False, known: Format | None = None
         virtual_size=info.virtual_size,
         allocated=allocated,
         others=others,
+        data=tuple(str(_beside(path, name)) for name in header.data) if trusted_chain else (),
         snapshots=tuple(s.name for s in info.snapshots),
     )
 

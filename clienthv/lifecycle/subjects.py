@@ -14,7 +14,7 @@ from clienthv import inspect as inspect_pc
 from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Connection, Domain, domain_facts
 from clienthv.images import contents as image_contents
-from clienthv.images import formats
+from clienthv.images import formats, locks
 from clienthv.lifecycle import importing, keeping, live, remembered
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model import profile as profile_model
@@ -51,7 +51,7 @@ def of_vm(connection: Connection, name: str, host: Host, say: live.Say, *, inspe
         shared={path: is_shared(path) for path in images},
         state=_state(domain, facts, running),
         running_cpu=running.cpu if running is not None else None,
-        gone=frozenset(d.source for d in facts.disks if d.source and d.type == "file" and not Path(d.source).exists()),
+        gone=frozenset(_gone(facts, images)),
         contents=_contents(images, facts, say) if inspect and running is None else None,
     )
 
@@ -60,7 +60,7 @@ def of_definition(data: bytes, origin: str, source: Host | None) -> Subject:
     """A definition from a file. Raises DocumentError."""
     facts = domain_facts.read(data, origin)
     before = remembered.read(data.decode(errors="replace"), facts.name) if _may_be_ours(data) else None
-    subject = _of_domain(facts, source, before)
+    subject = _of_domain(facts, source, before, Path(origin).name)
     images = dict(_images(facts))
     return subject._replace(images=images, shared={path: is_shared(path) for path in images})
 
@@ -83,7 +83,7 @@ def of_bundle(path: Path) -> Subject:
 
 def of_image(path: Path, profile_name: str, say: live.Say, *, inspect: bool) -> Subject:
     """A bare image, as a VM of a profile would have it. Raises RefusedError, DiskError, ProfileError."""
-    image = formats.look(path)
+    image = msgspec.structs.replace(formats.look(path), written=locks.is_written(path))
     profile, _ = profiles.load(profile_name)
     inside = _inside(path, image, say) if inspect else ImageContents(problem="--no-inspect was given")
     profile = for_contents(profile, inside)
@@ -113,7 +113,7 @@ def _may_be_ours(data: bytes) -> bool:
     return b"urn:clienthv:vm:1" in data
 
 
-def _of_domain(facts: DomainFacts, source: Host | None, before: Remembered | None) -> Subject:
+def _of_domain(facts: DomainFacts, source: Host | None, before: Remembered | None, called: str = "") -> Subject:
     """What is the same for a VM and a definition in a file."""
     functions = devices.functions_of(source)
     if before is not None and before.profile:
@@ -122,10 +122,14 @@ def _of_domain(facts: DomainFacts, source: Host | None, before: Remembered | Non
     os_id = guests.short_id(facts.os_id) if facts.os_id is not None else "unknown"
     profile = today.profile(facts, now, os_id, functions)
     kept = Kept(decisions={kind: now[kind] for kind in keeping.KEPT_KINDS})
+
+    def ask(host: Host) -> Wish:
+        return Wish(devices.selecting(profile, facts, source, host) if source is not None else profile, kept)
+
     return Subject(
-        name=facts.name,
+        name=facts.name or called,
         kind="domain",
-        ask=lambda _: Wish(profile, kept),
+        ask=ask,
         domain=facts,
         today=now,
         guest=guests.read(os_id),
@@ -192,7 +196,22 @@ def _images(facts: DomainFacts) -> Iterator[tuple[str, ImageFacts]]:
             continue
         known = next((f for f in _RUN_FROM if f == disk.format), None)
         with suppress(ClienthvError, OSError):
-            yield disk.source, formats.look(Path(disk.source), trusted_chain=True, known=known)
+            path = Path(disk.source)
+            image = formats.look(path, trusted_chain=True, known=known)
+            yield disk.source, msgspec.structs.replace(image, written=locks.is_written(path))
+
+
+def _gone(facts: DomainFacts, images: Mapping[str, ImageFacts]) -> Iterator[str]:
+    """Files of a VM of this PC that are not here; one that may not be looked at is not among them."""
+    named = [d.source for d in facts.disks if d.source and d.type == "file"]
+    needed = [path for image in images.values() for path in image.others or ()]
+    for path in (*named, *needed):
+        try:
+            Path(path).stat()
+        except FileNotFoundError:
+            yield path
+        except (OSError, ValueError):
+            continue
 
 
 def _contents(images: Mapping[str, ImageFacts], facts: DomainFacts, say: live.Say) -> ImageContents | None:

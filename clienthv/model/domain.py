@@ -11,7 +11,8 @@ from clienthv.model.values import Count
 class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One disk as a domain names it (libvirt, formatdomain, "Hard drives, floppy disks, CDROMs").
 
-    ``source`` is a path, a URL or a volume's name; None for an empty drive.
+    ``source`` is a path, a URL or a volume's name; None for an empty drive. ``optional`` is whether the VM starts
+    without it (``startupPolicy``), ``data_file`` where a qcow2 image keeps its content, if the definition says so.
     """
 
     device: str = "disk"
@@ -24,6 +25,8 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     readonly: bool = False
     shareable: bool = False
     encrypted: bool = False
+    optional: bool = False
+    data_file: str | None = None
     backing: tuple[str, ...] = ()
 
 
@@ -40,7 +43,9 @@ class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
     """A device of the host that is handed over.
 
     ``address`` is the PCI function's, ``ids`` a USB device's vendor and product, ``source`` what else names it.
-    ``interface`` is whether it is given as a network card, which a virtual function is.
+    ``interface`` is whether it is given as a network card, which a virtual function is, ``transient`` whether libvirt
+    pulls it out for a move (``teaming``). ``as_gpu`` is whether it is given as people give graphics cards, with a ROM
+    file or ``x-vga``; ``past_libvirt`` whether by an argument for QEMU.
     """
 
     type: str
@@ -49,6 +54,9 @@ class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
     source: str | None = None
     interface: bool = False
     optional: bool = False
+    transient: bool = False
+    as_gpu: bool = False
+    past_libvirt: bool = False
 
 
 class FilesystemFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,11 +74,15 @@ class VideoFacts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphicsFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One way the screen is shown; ``gl`` is whether it draws with the host's GPU, on ``render_node`` if named."""
+    """One way the screen is shown; ``gl`` is whether it draws with the host's GPU, on ``render_node`` if named.
+
+    ``listens`` are the addresses of the host that it is reached at.
+    """
 
     type: str
     gl: bool = False
     render_node: str | None = None
+    listens: tuple[str, ...] = ()
 
 
 class TpmFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +122,9 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One domain. Memory is in MiB, ``os_id`` libosinfo's long id, ``highest_pin`` the highest processor it names.
 
-    ``hyperv`` are the enlightenments that are on, ``paths`` further files of the host that it names (ROM files, event
-    devices), ``arguments`` what it gives QEMU past libvirt, ``controllers`` models with their types ("usb qemu-xhci").
+    ``highest_node`` is the highest NUMA node it takes memory from, ``hyperv`` are the enlightenments that are on,
+    ``paths`` further files of the host that it names (ROM files, event devices), ``arguments`` what it gives QEMU past
+    libvirt, ``controllers`` models with their types ("usb qemu-xhci").
     """
 
     name: str = ""
@@ -125,6 +138,7 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
     memory_mib: Count = 0
     hugepages: bool = False
     highest_pin: Count | None = None
+    highest_node: Count | None = None
     cpu: GuestCpu | None = None
     firmware: FirmwareFacts = FirmwareFacts()
     disks: tuple[DiskFacts, ...] = ()

@@ -14,8 +14,9 @@ Format = Literal["qcow2", "raw", "vmdk", "vdi", "vhd", "vhdx", "qed"]
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     """One disk image. Sizes are in bytes: what the guest sees, and what the file takes of the disk below it.
 
-    ``others`` are files that it leads to (backing files, nearest first, and data files), ``snapshots`` the names of
-    snapshots inside it. None means unknown: nobody could look.
+    ``others`` are files that it leads to (backing files, nearest first, and data files), ``data`` those of them that
+    hold its content, ``snapshots`` the names of snapshots inside it, ``written`` is whether a process has it open to
+    write. None means unknown: nobody could look.
     """
 
     path: str
@@ -24,3 +25,5 @@ class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):
     allocated: Count | None = None
     others: tuple[str, ...] | None = None
     snapshots: tuple[str, ...] | None = None
+    data: tuple[str, ...] | None = None
+    written: bool | None = None

@@ -66,9 +66,11 @@ class Code(StrEnum):
     HYPERV = "hyperv"
     VCPUS = "vcpus"
     CPU_PINS = "cpu-pins"
+    NUMA_NODES = "numa-nodes"
     # board, firmware, memory
     MACHINE_TYPE = "machine-type"
     MACHINE_ALIAS = "machine-alias"
+    EMULATOR = "emulator"
     FIRMWARE = "firmware"
     SECURE_BOOT = "secure-boot"
     FIRMWARE_FILES = "firmware-files"

@@ -13,7 +13,7 @@ import msgspec
 from clienthv import planner
 from clienthv.errors import HostError, PlanError
 from clienthv.model.host import Host
-from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Strategy
+from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.portability import Becomes, Check, Code, Finding, Severity, Verdict, verdict
 from clienthv.portability import cpu, devices, fitting, guest, machine, network, screen, state, storage
 from clienthv.portability.subject import Subject, Target, Wish, blocks, changes, unknown
@@ -21,8 +21,9 @@ from clienthv.portability.subject import Subject, Target, Wish, blocks, changes,
 __all__ = ["Subject", "Target", "Wish", "check"]
 
 _ORDER = list(Severity)
-_FIXED = (Kind.CPU, Kind.FIRMWARE)
-"""The kinds whose change has findings of its own."""
+_SAYS = (Severity.BLOCKS, Severity.CHANGES, Severity.UNKNOWN)
+_UNKNOWN = frozenset(reason for reason in Reason if reason.endswith("-unknown"))
+"""Reasons that are no more than that a document does not tell."""
 
 
 def check(subject: Subject, target: Target) -> Check:
@@ -42,7 +43,7 @@ def check(subject: Subject, target: Target) -> Check:
     plan, problem = _plan(wish, subject, target, found)
     found += guest.findings(subject, target, plan, wish.profile)
     found += [problem] if problem is not None else []
-    found += _differences(subject, plan, found)
+    found += _differences(subject, target, plan, found)
     becomes = tuple(_becomes(subject, plan, found))
     ordered = tuple(sorted(dict.fromkeys(found), key=lambda f: _ORDER.index(f.severity)))
     best = Verdict.LIVE if subject.kind in ("vm", "domain") else Verdict.COLD
@@ -72,7 +73,9 @@ def _plan(wish: Wish, subject: Subject, target: Target, found: list[Finding]) ->
     try:
         return planner.plan(host, profile, kept=kept, guest=subject.guest), None
     except (PlanError, HostError) as e:
-        return None, blocks(Code.NO_PLAN, profile.name, e.message, e.hint)
+        blocked = any(f.severity is Severity.BLOCKS and f"the {f.device} ladder" in e.message for f in found)
+        why = "; ".join(line.strip() for line in e.message.splitlines())
+        return None, None if blocked else blocks(Code.NO_PLAN, f"a plan for {target.called}", why, e.hint)
 
 
 def _at_rest(host: Host) -> Host:
@@ -80,18 +83,15 @@ def _at_rest(host: Host) -> Host:
     return msgspec.structs.replace(host, memory=msgspec.structs.replace(host.memory, available_mib=None))
 
 
-def _differences(subject: Subject, plan: Plan | None, found: list[Finding]) -> Iterator[Finding]:
+def _differences(subject: Subject, target: Target, plan: Plan | None, found: list[Finding]) -> Iterator[Finding]:
     """Devices that become something else without a finding that says so already."""
-    said = {f.device for f in found if f.severity in (Severity.CHANGES, Severity.UNKNOWN)}
+    said = {f.device for f in found if f.severity in _SAYS and f.code is not Code.HOST_DEVICE_SAME}
     for kind, now in subject.today.items():
         if plan is None or kind in said:
             continue
         then = plan.of(kind)
         if _is_other(now, then):
-            against = [r for r in then.rejected if r.strategy is now.strategy]
-            why = "; ".join(dict.fromkeys(r.detail for r in against[:3])) or then.why
-            fix = next((r.fix for r in against if r.fix), None)
-            yield changes(Code.DEVICE_BECOMES, f"{kind}: {_words(now)} → {_words(then)}", why, fix, kind)
+            yield _becomes_other(now, then, devices.alike(subject, target, kind))
     if plan is not None and subject.domain is not None and plan.memory_mib < subject.domain.memory_mib and subject.ours:
         yield changes(
             Code.MEMORY,
@@ -99,6 +99,17 @@ def _differences(subject: Subject, plan: Plan | None, found: list[Finding]) -> I
             f"it gets {plan.memory_mib} MiB there, which its profile allows",
             "close programs there",
         )
+
+
+def _becomes_other(now: Decision, then: Decision, alike: frozenset[str]) -> Finding:
+    """Why a device cannot stay what it is, by what speaks against those that are ``alike`` where there are any."""
+    against = [r for r in then.rejected if r.strategy is now.strategy]
+    against = [r for r in against if r.device in alike] or against
+    why = "; ".join(dict.fromkeys(r.detail for r in against[:3])) or then.why
+    fix = next((r.fix for r in against if r.fix), None)
+    if against and all(r.reason in _UNKNOWN for r in against):
+        return unknown(Code.DEVICE_BECOMES, f"{now.kind}: {_words(now)}", why, fix, now.kind)
+    return changes(Code.DEVICE_BECOMES, f"{now.kind}: {_words(now)} → {_words(then)}", why, fix, now.kind)
 
 
 def _is_other(now: Decision, then: Decision) -> bool:

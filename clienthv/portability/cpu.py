@@ -27,8 +27,8 @@ _BASELINE: Final = "clienthv migrate-check --baseline names a processor that all
 def findings(subject: Subject, target: Target) -> Findings:
     """What speaks against the processor of a definition."""
     domain = subject.domain
-    if domain is None:
-        return
+    if domain is None or target.host.cpu.architecture != "x86_64":
+        return  # of another architecture all is said with that
     if domain.type == "kvm" and target.host.kvm.usable is False:
         yield changes(
             Code.CPU_TYPE,
@@ -63,7 +63,7 @@ def _at_start(domain: DomainFacts, kind: DomainType, target: Target) -> Findings
     elif told.missing or told.unwanted:
         why = f"{target.called} has not {_some(told.missing)}" if told.missing else f"it has {_some(told.unwanted)}"
         yield _refused(what, why, cpu, kind)
-    elif told.unknown or not told.model_known:
+    elif (told.unknown or not told.model_known) and _is_checked(cpu, kind):
         why = (
             f"nobody can tell whether {target.called} has {_some(told.unknown)}" if told.unknown else told.evidence[-1]
         )
@@ -71,13 +71,21 @@ def _at_start(domain: DomainFacts, kind: DomainType, target: Target) -> Findings
 
 
 def _refused(what: str, why: str, cpu: GuestCpu, kind: DomainType) -> Finding:
-    """Without a check libvirt starts it all the same; so it does by default where QEMU translates.
+    """What the host has not, said as gravely as libvirt takes it."""
+    tell = changes if _is_checked(cpu, kind) else warns
+    return tell(Code.CPU_FEATURES, what, why, _BASELINE, Kind.CPU)
+
+
+def _is_checked(cpu: GuestCpu, kind: DomainType) -> bool:
+    """Whether libvirt refuses a start for want of features: by default not where QEMU translates or takes all there is.
 
     Source: libvirt, formatdomain, ``check``; src/qemu/qemu_postparse.c, qemuDomainDefCPUPostParse.
     """
-    checked = cpu.check in ("partial", "full") if cpu.check is not None else kind == "kvm"
-    tell = changes if checked else warns
-    return tell(Code.CPU_FEATURES, what, why, _BASELINE, Kind.CPU)
+    if cpu.mode in ("host-passthrough", "maximum"):  # nothing is compared before they start
+        return cpu.check == "full"
+    if cpu.check is not None:
+        return cpu.check in ("partial", "full")
+    return cpu.mode == "host-model" or kind == "kvm"
 
 
 def _while_it_runs(subject: Subject, domain: DomainFacts, kind: DomainType, target: Target) -> Findings:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
-from clienthv.model.domain import HostDevice
+import msgspec
+
+from clienthv.model.domain import DomainFacts, HostDevice
 from clienthv.model.host import HELD_FOR_GUESTS, Host, PciFunction
 from clienthv.model.plan import Kind
-from clienthv.model.portability import Code
+from clienthv.model.portability import Code, Finding
+from clienthv.model.profile import Profile
 from clienthv.model.values import PciAddress
 from clienthv.portability import today
-from clienthv.portability.subject import Findings, Subject, Target, changes, stops_live, unknown, warns
+from clienthv.portability.subject import Findings, Subject, Target, changes, info, stops_live, unknown, warns
 
 _NAMES: Final = {
     Kind.GPU: "graphics card",
@@ -20,14 +23,18 @@ _NAMES: Final = {
     Kind.AUDIO: "sound card",
     Kind.USB: "USB controller",
 }
+_SHOWN: Final = 6
+_READ_IT: Final = "run clienthv inspect --save on that PC"
 
 
 def findings(subject: Subject, target: Target, functions: Mapping[str, PciFunction]) -> Findings:
     """What becomes of each device of the host that a definition hands over, one finding for each card."""
-    if subject.domain is None:
+    domain = subject.domain
+    if domain is None:
         return
+    yield from _while_it_runs(domain, functions)
     seen: set[str] = set()
-    for device in subject.domain.host_devices:
+    for device in domain.host_devices:
         if device.address is not None:
             slot = PciAddress.parse(device.address).slot
             if slot not in seen:
@@ -36,72 +43,207 @@ def findings(subject: Subject, target: Target, functions: Mapping[str, PciFuncti
         elif device.type == "usb":
             yield from _usb(device, target)
         elif device.type == "mdev":
-            yield stops_live(
-                Code.HOST_DEVICE_NONE, device.source or "mdev", "a mediated device does not move with a running guest"
-            )
-            yield changes(
-                Code.HOST_DEVICE_UNKNOWN, device.source or "mdev", "it was made on that PC, by its UUID", None, Kind.GPU
-            )
+            yield from _mediated(device, target)
         else:
             named = f"{device.type} {device.source or ''}".strip()
-            yield stops_live(Code.HOST_DEVICE_UNKNOWN, named, "a device of the host does not move with a running guest")
-            yield changes(Code.HOST_DEVICE_UNKNOWN, named, "a device of the PC below it, which clienthv does not plan")
+            yield changes(
+                Code.HOST_DEVICE_UNKNOWN,
+                named or "a device",
+                f"a device of the PC below it, which clienthv does not plan: {target.called} must have it by that name",
+                "give it anew there, or take <hostdev> out of the definition",
+            )
+
+
+def _while_it_runs(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> Findings:
+    """A function that is handed over does not move, unless it was made for that; a card that is pulled out may.
+
+    Source: libvirt, formatdomain, "Teaming a virtio/hostdev NIC pair".
+    """
+    staying = [d for d in domain.host_devices if d.type != "usb" and not d.transient]
+    if staying:
+        named = [d.address or _called(d, functions) if len(staying) > 2 else _called(d, functions) for d in staying]
+        more = f" and {len(named) - _SHOWN} more" if len(named) > _SHOWN else ""
+        yield stops_live(
+            Code.NOT_MIGRATABLE,
+            ", ".join(named[:_SHOWN]) + more,
+            "a running guest that has a device of the host does not move: its state cannot be sent",
+            "shut the guest down first; or detach the device while it moves",
+        )
+    for device in domain.host_devices:
+        if device.transient:
+            why = "libvirt pulls it out for a move, and the card that it is teamed with goes on"
+            yield info(Code.NOT_MIGRATABLE, _called(device, functions), why)
+
+
+def _called(device: HostDevice, functions: Mapping[str, PciFunction]) -> str:
+    if device.address is None:
+        return f"{device.type} {device.source or ''}".strip() or "a device"
+    function = functions.get(device.address)
+    return f"{function.label} ({device.address})" if function is not None else device.address
 
 
 def _function(device: HostDevice, subject: Subject, target: Target, functions: Mapping[str, PciFunction]) -> Findings:
     address = device.address or ""
     function = functions.get(address)
     kind = today.kind_of(function, device, subject.domain) if subject.domain is not None else None
-    what = f"{function.label} ({address})" if function is not None else address
-    yield stops_live(
-        Code.HOST_DEVICE_SAME, what, "libvirt does not move a running guest with a PCI device of the host", device=None
-    )
+    what = _called(device, functions)
     if not target.host.pci:
         yield unknown(
-            Code.HOST_DEVICE_UNKNOWN, what, f"{target.called} does not tell which devices it has", device=kind
+            Code.HOST_DEVICE_UNKNOWN, what, f"{target.called} does not tell which devices it has", _READ_IT, device=kind
+        )
+    elif subject.source is not None and function is None:
+        yield changes(
+            Code.HOST_DEVICE_UNKNOWN,
+            what,
+            f"{subject.source.name}, which the definition is said to come from, has no such device",
+            "was it taken out, or is --from the document of another PC?",
+            kind,
         )
     elif function is None or function.vendor_id is None:
-        yield from _unknown_function(address, kind, target)
+        yield from _unknown_function(what, kind, target, address, known=function is not None)
     else:
-        yield from _compared(function, what, kind, target)
+        yield from _compared(function, what, kind, subject, target)
 
 
-def _unknown_function(address: str, kind: Kind | None, target: Target) -> Findings:
-    named = f"most likely a {_NAMES[kind]}" if kind in _NAMES else "something"
+def _unknown_function(what: str, kind: Kind | None, target: Target, address: str, *, known: bool) -> Findings:
+    named = f"most likely a {_NAMES[kind]}" if kind in _NAMES else "a device"
     there = target.host.by_address.get(address)
     instead = f"at that address {target.called} has {there.label}" if there else f"{target.called} has nothing there"
     yield changes(
         Code.HOST_DEVICE_UNKNOWN,
-        address,
-        f"{named} of a PC that is not known here; {instead}",
+        what,
+        f"{named} whose ids its PC's document does not tell; {instead}"
+        if known
+        else f"{named} of a PC that is not known here; {instead}",
         "give the document of the PC that it runs on: --from FILE (clienthv inspect --save FILE, there)",
         kind,
     )
 
 
-def _compared(function: PciFunction, what: str, kind: Kind | None, target: Target) -> Findings:
+def _compared(function: PciFunction, what: str, kind: Kind | None, subject: Subject, target: Target) -> Findings:
+    if function.base_class.startswith("01") and subject.source != target.host:
+        yield changes(
+            Code.DISK_OF_THE_HOST,
+            what,
+            "what is on the disks of this controller stays on its PC",
+            "put the disk into the other PC; or copy it into an image: qemu-img convert -O qcow2 /dev/... IMAGE",
+            Kind.DISK,
+        )
     same = [f for f in target.host.pci if same_model(f, function)]
     if same:
-        where = ", ".join(f.address for f in same[:3])
-        yield warns(Code.HOST_DEVICE_SAME, what, f"{target.called} has the same model, at {where}", device=kind)
+        yield _same(function, same, what, kind, subject, target)
         return
     of_class = [f for f in target.host.pci if f.base_class and f.base_class == function.base_class and not f.is_bridge]
     alike = [f for f in of_class if f.vendor_id == function.vendor_id and _drivers_agree(f, function)]
+    named = _NAMES.get(kind, "device of its kind") if kind is not None else "device of its kind"
     if alike:
         yield changes(
             Code.HOST_DEVICE_SAME_DRIVER,
             what,
             f"{target.called} has {alike[0].label} ({alike[0].address}): another model, maybe for the same driver",
-            device=kind,
+            f"hand that over instead, and look whether the guest's driver knows it: {alike[0].address}",
+            kind,
         )
     elif of_class:
         shown = ", ".join(f"{f.label} ({f.address})" for f in of_class[:2])
         yield changes(
-            Code.HOST_DEVICE_OTHER, what, f"{target.called} has {shown}: the guest needs another driver", device=kind
+            Code.HOST_DEVICE_OTHER,
+            what,
+            f"{target.called} has {shown}: the guest needs another driver",
+            "install that driver in the guest first; or let it use a virtual device there",
+            kind,
         )
     else:
-        named = _NAMES.get(kind, "such device") if kind is not None else "such device"
-        yield changes(Code.HOST_DEVICE_NONE, what, f"{target.called} has no {named}", device=kind)
+        yield changes(
+            Code.HOST_DEVICE_NONE,
+            what,
+            f"{target.called} has no {named}",
+            "put one in; or let the guest use a virtual device there",
+            kind,
+        )
+
+
+def _same(
+    function: PciFunction, same: list[PciFunction], what: str, kind: Kind | None, subject: Subject, target: Target
+) -> Finding:
+    """The same model; a definition that clienthv did not make names the address, and is started as it is."""
+    where = ", ".join(f.address for f in same[:3])
+    if subject.ours or any(f.address == function.address for f in same):
+        return info(Code.HOST_DEVICE_SAME, what, f"{target.called} has the same model, at {where}", device=kind)
+    return changes(
+        Code.HOST_DEVICE_SAME,
+        what,
+        f"{target.called} has the same model at another address, {where}",
+        f"name that address in <hostdev>: {same[0].address}",
+        kind,
+    )
+
+
+def _mediated(device: HostDevice, target: Target) -> Findings:
+    """A part of a GPU: made on its PC, under a UUID that only that PC knows."""
+    what = f"mediated device {device.source or ''}".strip()
+    types = [(f, f.known.mdev_types) for f in target.host.pci if f.base_class.startswith("03")]
+    sharing = [f for f, known in types if known]
+    if sharing:
+        yield changes(
+            Code.HOST_DEVICE_OTHER,
+            what,
+            f"it was made on its PC; {target.called} can share {sharing[0].label} ({sharing[0].address})",
+            "make one there of the same type (mdevctl define), and give its UUID",
+            Kind.GPU,
+        )
+    elif not target.host.pci or any(known is None for _, known in types):
+        yield changes(
+            Code.HOST_DEVICE_UNKNOWN,
+            what,
+            f"it was made on its PC, and {target.called} does not tell whether a GPU can be shared there",
+            "run clienthv inspect --save on that PC",
+            Kind.GPU,
+        )
+    else:
+        yield changes(
+            Code.HOST_DEVICE_NONE,
+            what,
+            f"no GPU of {target.called} can be shared as mediated devices",
+            "let the guest use a virtual GPU there",
+            Kind.GPU,
+        )
+
+
+def alike(subject: Subject, target: Target, kind: Kind) -> frozenset[str]:
+    """The functions of a target that are what a definition has of one kind; none where its PC is not known."""
+    here = functions_of(subject.source)
+    wanted = [here[address] for address in _of_kind(subject.domain, here, kind)]
+    return frozenset(f.address for f in target.host.pci for w in wanted if same_model(f, w))
+
+
+def _of_kind(domain: DomainFacts | None, functions: Mapping[str, PciFunction], kind: Kind) -> Iterator[str]:
+    if domain is None:
+        return
+    for device in domain.host_devices:
+        function = functions.get(device.address or "")
+        if function is not None and today.kind_of(function, device, domain) is kind:
+            yield function.address
+
+
+def selecting(profile: Profile, domain: DomainFacts, source: Host, host: Host) -> Profile:
+    """A profile that names a host's devices where its definition names the same models of its own PC.
+
+    Graphics cards are not named: which one a host can do without is for the planner, or a person, to say.
+    """
+    here, tables = functions_of(source), {}
+    for kind in (Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB):
+        wanted = next(_of_kind(domain, here, kind), None)
+        if wanted is None:
+            continue
+        function = here[wanted]
+        same = [f.address for f in host.pci if same_model(f, function)]
+        if same:
+            chosen = function.address if function.address in same else same[0]
+            tables[kind.value] = msgspec.structs.replace(profile.device(kind), select=(chosen,))
+    if not tables:
+        return profile
+    return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, **tables))
 
 
 def same_model(one: PciFunction, other: PciFunction) -> bool:
@@ -121,19 +263,44 @@ def _drivers_agree(one: PciFunction, other: PciFunction) -> bool:
 
 
 def _usb(device: HostDevice, target: Target) -> Findings:
+    """A USB device by its ids. One that moves is closed here and opened there (QEMU, hw/usb/host-libusb.c)."""
     what = device.ids or device.source or "a USB device"
     there = target.host.usb
-    if device.ids is None or there is None:
-        yield unknown(Code.USB_DEVICE, what, f"nobody can tell whether {target.called} has it plugged in")
-    elif not any(f"{d.vendor_id}:{d.product_id}" == device.ids for d in there):
-        tell = warns if device.optional else changes
-        yield tell(
+    if device.ids is None:
+        yield changes(
+            Code.USB_DEVICE,
+            what,
+            f"the definition names it by where it is plugged in, which is something else on {target.called}",
+            "name it by its ids: <vendor id=.../> and <product id=.../>",
+        )
+    elif there is None:
+        yield unknown(
+            Code.USB_DEVICE,
+            what,
+            f"nobody can tell whether {target.called} has it plugged in",
+            "plug it in there" + ("" if device.optional else "; startupPolicy='optional' lets the VM start without"),
+        )
+    elif any(f"{d.vendor_id}:{d.product_id}" == device.ids for d in there):
+        yield warns(
+            Code.USB_DEVICE,
+            what,
+            f"{target.called} has one: to a running guest that moves it is pulled out and plugged in again",
+            "stop using it in the guest while it moves",
+        )
+    elif device.optional:
+        yield warns(
+            Code.USB_DEVICE,
+            what,
+            f"{target.called} has no such USB device plugged in: the VM starts without it",
+            "plug it in there",
+        )
+    else:
+        yield changes(
             Code.USB_DEVICE,
             what,
             f"{target.called} has no such USB device plugged in, without which a start fails",
             "plug it in there; or startupPolicy='optional' lets the VM start without",
         )
-    yield warns(Code.USB_DEVICE, what, "a running guest that moves sees it pulled out and plugged in again")
 
 
 def functions_of(host: Host | None) -> Mapping[str, PciFunction]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from clienthv.model import values
 from clienthv.model.contents import ImageContents
+from clienthv.model.guest import GuestOs
 from clienthv.model.plan import Kind, Plan, Strategy
 from clienthv.model.portability import Code
 from clienthv.model.profile import Profile
@@ -19,13 +21,8 @@ _NOBODY: Final = "nobody looked"
 def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profile) -> Findings:
     """What speaks against starting the guest there, as its profile wants it. ``plan`` is None where there is none."""
     guest = subject.guest
-    if plan is not None and guest is not None and plan.memory_mib < (guest.min_memory_mib or 0):
-        yield warns(
-            Code.GUEST_MINIMUM,
-            guest.id,
-            f"it needs {guest.min_memory_mib} MiB of memory at least, and gets {plan.memory_mib} there",
-            "give it more",
-        )
+    if plan is not None and guest is not None:
+        yield from _minimums(guest, plan, subject, target)
     contents = subject.contents
     if contents is None:
         return
@@ -33,13 +30,58 @@ def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profi
         yield unknown(
             Code.CONTENTS_UNKNOWN,
             "what is inside the image",
-            f"whether it boots, and from which disks, nobody could tell: {contents.problem}",
+            f"{contents.problem}. So nobody could tell whether it boots, by which firmware and from which disks, which "
+            "graphics drivers it has, what in it is tied to hardware, and whether it is hibernated or dirty",
+            "start it there to see; with libguestfs (Debian: libguestfs-tools) it is looked into without a start",
+        )
+        return
+    if contents.architecture not in (None, "x86_64", "i386", "i486", "i586", "i686"):
+        yield blocks(
+            Code.ARCHITECTURE,
+            f"an {contents.architecture} system",
+            "clienthv makes x86_64 VMs, which cannot start what is in the image",
+            "get the system's image for x86_64 (amd64)",
         )
         return
     yield from _boots(contents, plan, profile)
     yield from _left_over(contents)
     if plan is not None:
         yield from _graphics(contents, plan, target)
+
+
+def _minimums(guest: GuestOs, plan: Plan, subject: Subject, target: Target) -> Findings:
+    """What the operating system asks for, by osinfo-db and its maker, against what the plan gives."""
+    given, at = f"and gets {{}} on {target.called}", "at least"
+    memory = values.format_mib(plan.memory_mib)
+    for wanted, have, least, words, got, fix in (
+        (guest.min_memory_mib, plan.memory_mib, True, values.format_mib(guest.min_memory_mib or 0) + " of memory",
+         memory, "give it more, or take a PC with more"),
+        (guest.min_vcpus, plan.vcpus, True, f"{guest.min_vcpus} processors", f"{plan.vcpus}", "give it more"),
+        (guest.max_memory_mib, plan.memory_mib, False, values.format_mib(guest.max_memory_mib or 0) + " of memory",
+         memory, "give it less"),
+        (guest.max_vcpus, plan.vcpus, False, f"{guest.max_vcpus} processors", f"{plan.vcpus}", "give it fewer"),
+    ):  # fmt: skip
+        if wanted is not None and (have < wanted if least else have > wanted):
+            bound = at if least else "at most"
+            yield warns(Code.GUEST_MINIMUM, guest.id, f"it takes {words} {bound}, {given.format(got)}", fix)
+    has = {kind: subject.today[kind].strategy for kind in (Kind.TPM, Kind.FIRMWARE) if kind in subject.today}
+    if guest.needs_tpm and plan.of(Kind.TPM).strategy is Strategy.OMIT and has.get(Kind.TPM) is not Strategy.OMIT:
+        yield warns(
+            Code.GUEST_MINIMUM, guest.id, f"it asks for a TPM, {given.format('none')}", "install swtpm there", Kind.TPM
+        )
+    secure = Strategy.UEFI_SECURE_BOOT
+    if (
+        guest.needs_secure_boot
+        and plan.of(Kind.FIRMWARE).strategy is not secure
+        and has.get(Kind.FIRMWARE, secure) is secure
+    ):
+        yield warns(
+            Code.GUEST_MINIMUM,
+            guest.id,
+            f"it asks for Secure Boot, {given.format(plan.of(Kind.FIRMWARE).strategy)}",
+            "install ovmf with its Secure Boot build there",
+            Kind.FIRMWARE,
+        )
 
 
 def _boots(contents: ImageContents, plan: Plan | None, profile: Profile) -> Findings:
@@ -52,7 +94,7 @@ def _boots(contents: ImageContents, plan: Plan | None, profile: Profile) -> Find
         )
         return
     if contents.bootable is None:
-        yield unknown(Code.NOT_BOOTABLE, "the image", "nobody could tell whether it boots")
+        yield unknown(Code.NOT_BOOTABLE, "the image", "nobody could tell whether it boots", "start it there to see")
     if plan is None:
         return
     firmware = plan.of(Kind.FIRMWARE).strategy
@@ -99,7 +141,12 @@ def _disk(contents: ImageContents, plan: Plan, profile: Profile) -> Findings:
 
 def _left_over(contents: ImageContents) -> Findings:
     for sentence in contents.tied_to[:_SHOWN]:
-        yield warns(Code.TIED_TO_HARDWARE, "the guest's settings", sentence)
+        yield warns(
+            Code.TIED_TO_HARDWARE,
+            "the guest's settings",
+            sentence,
+            "change that in the guest before it moves, or after",
+        )
     for name in contents.hibernated or ():
         yield warns(
             Code.HIBERNATED,

@@ -13,14 +13,17 @@ from clienthv.strategies.size import RESERVE_MIB
 
 _ALIASES: Final = ("q35", "pc")
 _TYPES: Final = ("kvm", "qemu")
+_X86: Final = "x86_64"
+_USUAL: Final = ("/usr/bin/qemu-system-x86_64", "/usr/bin/kvm", "/usr/bin/qemu-kvm", "/usr/libexec/qemu-kvm")
 
 
 def findings(subject: Subject, target: Target) -> Findings:
-    """What speaks against the board of a definition. Nothing to say of a bare image."""
+    """What speaks against the board of a definition. Of a bare image only the architecture says something."""
+    yield from _architecture(subject, target)
     domain = subject.domain
     if domain is None:
         return
-    if domain.arch != "x86_64":
+    if domain.arch != _X86:
         yield blocks(Code.ARCHITECTURE, domain.arch, f"clienthv plans x86_64 guests, and this one is {domain.arch}")
     if domain.type not in _TYPES:
         yield blocks(Code.NOT_RUNNING_KIND, domain.type, f"a domain of type {domain.type} is no VM of QEMU")
@@ -29,6 +32,7 @@ def findings(subject: Subject, target: Target) -> Findings:
     yield from _tpm(domain, target)
     yield from _memory(domain, target)
     yield from _processors(domain, target)
+    yield from _places(domain, target)
     if domain.launch_security is not None:
         yield unknown(
             Code.LAUNCH_SECURITY,
@@ -43,6 +47,20 @@ def findings(subject: Subject, target: Target) -> Findings:
             "the guest sees the maker and model of the PC below it: another there, and licences may hang on it",
             "mode='sysinfo' with the values that it sees now keeps them",
         )
+
+
+def _architecture(subject: Subject, target: Target) -> Findings:
+    there = target.host.cpu.architecture
+    if there == _X86:
+        return
+    tell = changes if subject.domain is not None and subject.domain.type == "kvm" else warns
+    yield tell(
+        Code.ARCHITECTURE,
+        f"an {_X86} guest",
+        f"the processor of {target.called} is {there}: QEMU translates every instruction, many times slower than KVM",
+        f"take a PC with an {_X86} processor",
+        Kind.CPU,
+    )
 
 
 def _machine_type(domain: DomainFacts, target: Target) -> Findings:
@@ -70,7 +88,7 @@ _READ_IT: Final = "run clienthv inspect --save on that PC, with libvirt running"
 def _firmware(domain: DomainFacts, target: Target) -> Findings:
     firmware, capabilities = domain.firmware, target.capabilities
     if not firmware.uefi:
-        yield from _files(domain, target)
+        yield from _files(domain, target, "leave <loader> out: QEMU brings its BIOS along")
         return
     what = "UEFI with Secure Boot" if firmware.secure_boot else "UEFI"
     if capabilities is not None and "efi" not in capabilities.firmware:
@@ -89,7 +107,7 @@ def _firmware(domain: DomainFacts, target: Target) -> Findings:
             "install ovmf with its Secure Boot build",
             Kind.FIRMWARE,
         )
-    yield from _files(domain, target)
+    yield from _files(domain, target, "<os firmware='efi'> lets libvirt find it")
     yield info(
         Code.NVRAM,
         firmware.nvram or "the UEFI variables",
@@ -98,7 +116,7 @@ def _firmware(domain: DomainFacts, target: Target) -> Findings:
     )
 
 
-def _files(domain: DomainFacts, target: Target) -> Findings:
+def _files(domain: DomainFacts, target: Target, fix: str) -> Findings:
     """Firmware that the definition names by path: distributions keep it in different places."""
     named = [path for path in (domain.firmware.loader, domain.firmware.template) if path]
     if domain.firmware.automatic or not named:
@@ -112,7 +130,7 @@ def _files(domain: DomainFacts, target: Target) -> Findings:
             path,
             "the definition names this file of the PC below it"
             + ("; it is not there" if target.exists(path) is False else ", which other PCs keep elsewhere or lack"),
-            "<os firmware='efi'> lets libvirt find it",
+            fix,
             Kind.FIRMWARE,
         )
 
@@ -149,7 +167,14 @@ def _tpm(domain: DomainFacts, target: Target) -> Findings:
 
 def _memory(domain: DomainFacts, target: Target) -> Findings:
     memory, size = target.host.memory, values.format_mib(domain.memory_mib)
-    if memory.total_mib is None:
+    if not domain.memory_mib:
+        yield changes(
+            Code.MEMORY,
+            "no memory",
+            "the definition does not say how much memory the guest has, and libvirt takes none such",
+            "<memory unit='GiB'>4</memory>",
+        )
+    elif memory.total_mib is None:
         yield unknown(Code.MEMORY, size, f"{target.called} does not tell how much memory it has", _READ_IT)
     elif domain.memory_mib > memory.total_mib - RESERVE_MIB:
         yield changes(
@@ -197,14 +222,15 @@ def _processors(domain: DomainFacts, target: Target) -> Findings:
         yield warns(
             Code.VCPUS,
             f"{domain.vcpus} vCPUs",
-            f"{target.called} has {threads} CPU threads: the guest's processors wait for each other",
-            f"give it {threads} or fewer",
+            f"{target.called} has {threads} CPU thread{'' if threads == 1 else 's'}: the guest's processors wait for "
+            "each other",
+            f"give it {threads}{' or fewer' if threads > 1 else ''}",
         )
     if domain.highest_pin is not None and threads is not None and domain.highest_pin >= threads:
         yield changes(
             Code.CPU_PINS,
             f"pinned to CPU {domain.highest_pin}",
-            f"{target.called} has CPUs 0 to {threads - 1}, and a start fails on a pin to one that is not there",
+            f"{target.called} has {_upto(threads)}, and a start fails on a pin to one that is not there",
             "pin anew there, or leave <cputune> out",
         )
     elif domain.highest_pin is not None:
@@ -213,4 +239,33 @@ def _processors(domain: DomainFacts, target: Target) -> Findings:
             "pinned CPUs",
             "the pins were chosen for the cores and caches of another processor",
             "pin anew there: pin = true in [devices.cpu]",
+        )
+
+
+def _upto(threads: int) -> str:
+    return f"CPUs 0 to {threads - 1}" if threads > 1 else "CPU 0 alone"
+
+
+def _places(domain: DomainFacts, target: Target) -> Findings:
+    """NUMA nodes and the QEMU that a definition names (libvirt, formatdomain, "NUMA Node Tuning", "Devices")."""
+    node, nodes = domain.highest_node, target.host.cpu.numa_nodes
+    if node and nodes is not None and node >= nodes:
+        yield changes(
+            Code.NUMA_NODES,
+            f"memory of NUMA node {node}",
+            f"{target.called} has {nodes} of them, counted from 0, and a start fails on one that is not there",
+            "leave <numatune> out there",
+        )
+    capabilities = target.capabilities
+    there = capabilities.emulator if capabilities is not None else None
+    if domain.emulator and domain.emulator != there and not target.exists(domain.emulator):
+        if there is None and domain.emulator in _USUAL:
+            return
+        yield warns(
+            Code.EMULATOR,
+            domain.emulator,
+            f"the definition names this QEMU; that of {target.called} is {there}"
+            if there
+            else f"the definition names this QEMU, which {target.called} must have at that path",
+            "leave <emulator> out: libvirt takes the one that is there",
         )

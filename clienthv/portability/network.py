@@ -20,7 +20,7 @@ _TYPES: Final[dict[str, PlugType]] = {
     "direct": "macvtap",
 }
 _CODES: Final = {"bridge": Code.BRIDGE, "network": Code.NETWORK, "macvtap": Code.INTERFACE, "passt": Code.NETWORK}
-_KNOWN: Final = ("user", *_TYPES)
+_IGB_QEMU: Final = (8, 0)
 
 
 def plug_of(nic: NicFacts) -> Plug | None:
@@ -42,6 +42,7 @@ def findings(subject: Subject, target: Target) -> Findings:
     question = Question(target.host, Profile())
     for nic in subject.domain.nics:
         plug = plug_of(nic)
+        yield from _model(nic, target)
         if plug is None:
             yield from _strange(nic, target)
         elif plug.type != "user":
@@ -56,7 +57,21 @@ def _strange(nic: NicFacts, target: Target) -> Findings:
         f"a network that clienthv has no word for: {target.called} must have it by that name"
         if nic.type in ("ethernet", "vhostuser", "vdpa", "udp", "mcast", "server", "client", "internal")
         else f"a name that cannot be one of a network or bridge ({NETWORK})",
+        "look whether it is there; <interface type='user'> works everywhere",
     )
+
+
+def _model(nic: NicFacts, target: Target) -> Findings:
+    """The one model of x86 PCs that came late (QEMU 8.0 release notes: igb)."""
+    if nic.model == "igb" and target.qemu is not None and target.qemu < _IGB_QEMU:
+        version = ".".join(map(str, target.qemu))
+        yield changes(
+            Code.NIC_MODEL,
+            nic.model,
+            f"QEMU {version} there does not know it (8.0 does)",
+            "update QEMU there; or e1000e, or virtio",
+            Kind.NIC,
+        )
 
 
 def _against(plug: Plug, question: Question, target: Target) -> Findings:

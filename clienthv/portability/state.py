@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
 from clienthv.model.plan import Kind
 from clienthv.model.portability import Code
-from clienthv.portability.subject import Findings, Subject, Target, changes, info, stops_live, warns
+from clienthv.portability.subject import Findings, Subject, Target, info, stops_live, warns
 
 _NVME: Final = "nvme"
 _SHOWN: Final = 6
@@ -27,13 +28,14 @@ def findings(subject: Subject, target: Target) -> Findings:
             Code.MANAGED_SAVE,
             "a saved state",
             "the guest was put to sleep by libvirt (managed save), and wakes on this PC alone",
-            f"start and shut down {subject.name} first",
+            f"start and shut it down first; or virsh managedsave-remove {shlex.quote(subject.name)} drops it",
         )
     if state.plugged:
         yield warns(
             Code.PLUGGED_IN,
             ", ".join(state.plugged[:_SHOWN]),
-            "plugged into the running guest and not in its definition: gone after the next start",
+            "plugged into the running guest and not in its definition: gone after the next start, there as here",
+            f"virsh attach-device {shlex.quote(subject.name)} FILE --config keeps it",
         )
     if domain is None:
         return
@@ -66,16 +68,16 @@ def findings(subject: Subject, target: Target) -> Findings:
 def _arguments(arguments: tuple[str, ...]) -> Findings:
     if not arguments:
         return
-    handed = [a for a in arguments if a.startswith("vfio-pci")]
-    for device in handed[:_SHOWN]:
-        yield changes(
+    handed = [n for n, a in enumerate(arguments) if _hands_over(a)]
+    for n in handed[:_SHOWN]:
+        yield warns(
             Code.QEMU_ARGUMENTS,
-            device[:80],
+            arguments[n][:80],
             "a device of the host, handed over past libvirt, which neither binds it nor gives it back",
             "<hostdev managed='yes'> does the same by libvirt",
-            Kind.GPU if "x-vga" in device else None,
         )
-    rest = [a for a in arguments if a not in handed]
+    words = {*handed, *(n - 1 for n in handed if n and arguments[n - 1] == "-device")}
+    rest = [a for n, a in enumerate(arguments) if n not in words]
     if rest:
         shown = " ".join(rest)
         yield warns(
@@ -84,3 +86,8 @@ def _arguments(arguments: tuple[str, ...]) -> Findings:
             "given to QEMU past libvirt: nobody can tell whether another QEMU takes them",
             "say in libvirt's own terms what can be said so",
         )
+
+
+def _hands_over(argument: str) -> bool:
+    """Whether it is a device argument for VFIO, in QEMU's short form or in JSON."""
+    return argument.startswith("vfio-pci") or ('"vfio-pci' in argument and argument.startswith("{"))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final
 
+from clienthv.model import values
 from clienthv.model.domain import DiskFacts, DomainFacts
 from clienthv.model.image import ImageFacts
 from clienthv.model.plan import Kind
@@ -15,6 +17,8 @@ _OF_A_BOARD: Final = ("ide", "fdc", "sata")
 """Buses that boards bring along: the capabilities are those of one board, and the definition's has its own."""
 _RUN_FROM: Final = ("qcow2", "raw")
 _LOCAL: Final = ("file", "block", "volume")
+_DIRECT: Final = ("none", "directsync")
+_DROPS_CACHE: Final = (4, 0)
 
 
 def findings(subject: Subject, target: Target) -> Findings:
@@ -22,7 +26,7 @@ def findings(subject: Subject, target: Target) -> Findings:
     yield from _space(subject, target)
     if subject.domain is None:
         for image in subject.images.values():
-            yield from _image(image)
+            yield from _image(image, subject)
         return
     for disk in subject.domain.disks:
         if disk.source is None:
@@ -47,22 +51,26 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
             Code.DISK_OF_THE_HOST,
             source,
             "a disk of the PC below it, not an image: it stays there",
-            f"copy it into one: qemu-img convert -O qcow2 {source} IMAGE",
+            f"copy it into one: qemu-img convert -O qcow2 {shlex.quote(source)} IMAGE",
             Kind.DISK,
         )
         return
-    if disk.type not in _LOCAL:
-        why = f"storage on the network ({disk.type}): {target.called} must reach it by that name"
-        yield warns(Code.DISK_UNSHARED, source, why)
-        return
-    image = subject.images.get(source)
-    if image is not None:
-        yield from _image(image)
-    elif subject.kind != "bundle":
-        yield unknown(
-            Code.IMAGE_UNKNOWN, source, "the image could not be looked at here", "run migrate-check where the image is"
-        )
     yield from _bus(disk, target)
+    yield from _cache(disk, subject)
+    if disk.type not in _LOCAL:
+        yield warns(
+            Code.DISK_UNSHARED,
+            source,
+            f"storage on the network ({disk.type}): {target.called} must reach it by that name",
+            "look whether it does, and whether secrets that it asks for are there (virsh secret-list)",
+        )
+        return
+    if source in subject.gone:
+        yield blocks(
+            Code.DISK_MISSING, source, "the image is not there, where the VM is", "bring it back, or take the disk out"
+        )
+        return
+    yield from _known(disk, subject)
     if disk.encrypted:
         yield warns(
             Code.DISK_ENCRYPTED,
@@ -71,25 +79,97 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
             f"virsh secret-define and secret-set-value on {target.called}",
         )
     if disk.shareable:
-        yield warns(Code.DISK_UNSHARED, source, "it is shared with other VMs, which would stay behind")
+        yield warns(
+            Code.DISK_UNSHARED,
+            source,
+            "it is shared with other VMs (<shareable/>), which would stay behind",
+            "keep it on storage that both PCs reach",
+        )
     yield from _reach(disk, subject, target)
 
 
-def _image(image: ImageFacts) -> Findings:
+def _known(disk: DiskFacts, subject: Subject) -> Findings:
+    """What is known of a disk's image: by looking, or by what the definition says of it."""
+    source = disk.source or ""
+    image = subject.images.get(source)
+    if image is not None:
+        yield from _image(image, subject)
+        return
+    if subject.kind == "bundle":
+        return
+    yield unknown(
+        Code.IMAGE_UNKNOWN,
+        source,
+        "the image could not be looked at here: its size, what other files it needs and who uses it are not known",
+        "run migrate-check where the image is",
+    )
+    told = ImageFacts(
+        path=source,
+        others=(*((disk.data_file,) if disk.data_file else ()), *disk.backing),
+        data=(disk.data_file,) if disk.data_file else (),
+    )
+    yield from _image(told, subject)
+
+
+def _cache(disk: DiskFacts, subject: Subject) -> Findings:
+    """What QEMU's use of the page cache means for a move.
+
+    libvirt takes any mode as safe once QEMU can drop its cache, which it can tell of from 4.0 on (libvirt,
+    qemuMigrationSrcIsSafe; QEMU, qapi/block-core.json, drop-cache).
+    """
+    what, source = f"{disk.target or disk.source}, cache='{disk.cache or 'default'}'", subject.source
+    version = source.stack.qemu_version if source is not None and source.stack is not None else None
+    old = version is not None and (values.version(version) or _DROPS_CACHE) < _DROPS_CACHE
+    if old and disk.cache not in _DIRECT and not disk.readonly and not disk.shareable:
+        yield stops_live(
+            Code.DISK_CACHE,
+            what,
+            f"QEMU {version} does not drop what it has cached, and libvirt moves a running VM with such disks no more",
+            "cache='none'; or update QEMU",
+        )
+    elif disk.cache == "unsafe":
+        yield warns(
+            Code.DISK_CACHE,
+            what,
+            "QEMU ignores what the guest says must be on the disk: a power cut, or a move while it runs, may lose it",
+            "cache='writeback' or 'none'",
+        )
+    if disk.cache in _DIRECT and disk.type == "file":
+        yield info(
+            Code.DISK_CACHE,
+            what,
+            "a start fails on a file system that cannot go round the page cache (O_DIRECT), as some of FUSE",
+            "keep the image on ext4, XFS, Btrfs or NFS there; or cache='writeback'",
+        )
+
+
+def _image(image: ImageFacts, subject: Subject) -> Findings:
+    if image.written and not subject.state.running:
+        yield warns(
+            Code.IMAGE_IN_USE,
+            image.path,
+            "a process has it open to write, most likely a VM that runs: a copy that is made now is not whole",
+            f"shut that VM down first; lsof {shlex.quote(image.path)} names the process",
+        )
     if image.format is not None and image.format not in _RUN_FROM:
         yield warns(
             Code.DISK_FORMAT,
             image.path,
             f"a {image.format} image, from which clienthv runs no VMs",
-            f"qemu-img convert -O qcow2 {image.path} NEW.qcow2",
+            f"qemu-img convert -O qcow2 {shlex.quote(image.path)} NEW.qcow2",
         )
-    if image.others:
-        yield warns(
-            Code.BACKING_CHAIN,
-            image.path,
-            f"it needs {', '.join(image.others)}, which must be copied too, to the same paths",
-            f"make it one file: qemu-img convert -O qcow2 {image.path} NEW.qcow2",
-        )
+    one_file = f"make it one file: qemu-img convert -O qcow2 {shlex.quote(image.path)} NEW.qcow2"
+    chain = [path for path in image.others or () if path not in (image.data or ())]
+    for code, files in ((Code.DATA_FILE, image.data or ()), (Code.BACKING_CHAIN, chain)):
+        if files:
+            role = "its content is in" if code is Code.DATA_FILE else "it is a difference to"
+            yield warns(
+                code, image.path, f"{role} {', '.join(files)}, which must be copied too, to the same path", one_file
+            )
+    for path in image.others or ():
+        if path in subject.gone:
+            why = f"{image.path} needs it, and it is not there"
+            yield blocks(Code.DISK_MISSING, path, why, "bring it back: without it the image holds nothing whole")
     if image.snapshots:
         yield info(
             Code.SNAPSHOTS,
@@ -135,14 +215,19 @@ def _bus(disk: DiskFacts, target: Target) -> Findings:
             Code.DISK_BUS,
             f"{disk.target or disk.source} on {disk.bus}",
             f"QEMU there offers the buses {', '.join(buses)}",
-            device=Kind.DISK,
+            "put it on one of those; the guest needs its driver",
+            Kind.DISK,
         )
 
 
 def _medium(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
     source = disk.source or ""
     there = target.exists(source)
-    if there:
+    if there or disk.type == "network":
+        return
+    take_out = f"take it out: virsh change-media {shlex.quote(subject.name)} {disk.target or 'TARGET'} --eject --config"
+    if disk.optional:
+        yield info(Code.MEDIA, source, f"a medium in the {disk.device} drive: the VM starts without it", take_out)
         return
     if source in subject.gone:
         why = f"a medium in the {disk.device} drive that is not there any more: a start fails of that, here as there"
@@ -151,12 +236,7 @@ def _medium(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
     else:
         why = f"a medium in the {disk.device} drive must be there at that path"
     tell = changes if there is False or source in subject.gone else warns
-    yield tell(
-        Code.MEDIA,
-        source,
-        why,
-        "take it out: virsh change-media NAME TARGET --eject",
-    )
+    yield tell(Code.MEDIA, source, why, take_out)
 
 
 def _folders(domain: DomainFacts, target: Target) -> Findings:
@@ -165,7 +245,10 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
         source = folder.source or "a shared folder"
         if folder.driver == "virtiofs":
             yield stops_live(
-                Code.SHARED_FOLDER, source, "a running VM with virtiofs does not move: its daemon's state stays here"
+                Code.SHARED_FOLDER,
+                source,
+                "a running VM with virtiofs does not move: its daemon's state stays here",
+                "shut the guest down first; or detach it while it moves",
             )
             drivers = getattr(capabilities, "filesystem_drivers", None)
             if isinstance(drivers, tuple) and drivers and "virtiofs" not in drivers:
@@ -175,6 +258,7 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
                 Code.SHARED_FOLDER,
                 source,
                 "once the guest has mounted it (9p), QEMU does not let it move while it runs",
+                "unmount it in the guest first",
             )
         there = target.exists(source) if source.startswith("/") else None
         if not there:

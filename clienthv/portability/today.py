@@ -37,8 +37,8 @@ _BELOW: Final[dict[Kind, tuple[Strategy, ...]]] = {
 def kind_of(function: PciFunction | None, device: HostDevice, domain: DomainFacts) -> Kind | None:
     """What a PCI function of the host is to the guest; guessed where its PC is not known, None for the rest.
 
-    Two functions of one slot of which the guest gets both, while it has no other screen, are a graphics card and its
-    sound: that is how people hand them over.
+    Two functions of one slot of which the guest gets both, while it has no other screen (or shows one by shared memory,
+    as Looking Glass does), are a graphics card and its sound: that is how people hand them over. So is what has a ROM.
     """
     if device.interface:
         return Kind.NIC
@@ -50,17 +50,20 @@ def kind_of(function: PciFunction | None, device: HostDevice, domain: DomainFact
         return None
     place = PciAddress.parse(device.address)
     alike = [d for d in domain.host_devices if d.address and PciAddress.parse(d.address).slot == place.slot]
-    if (
-        len(alike) > 1
-        and _has_first(alike)
-        and not any(v.model not in ("vga", "none") or v.accel3d for v in domain.video)
-    ):
-        return Kind.GPU if place.function == 0 else Kind.AUDIO
-    return None
+    is_card = any(d.as_gpu and _is_first(d) for d in alike) or (
+        len(alike) > 1 and any(map(_is_first, alike)) and (domain.shared_memory or not _has_screen(domain))
+    )
+    if not is_card:
+        return None
+    return Kind.GPU if place.function == 0 else Kind.AUDIO if place.function == 1 else None
 
 
-def _has_first(devices: list[HostDevice]) -> bool:
-    return any(PciAddress.parse(d.address).function == 0 for d in devices if d.address is not None)
+def _has_screen(domain: DomainFacts) -> bool:
+    return any(v.model not in ("vga", "none", "") or v.accel3d for v in domain.video)
+
+
+def _is_first(device: HostDevice) -> bool:
+    return device.address is not None and PciAddress.parse(device.address).function == 0
 
 
 def decisions(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> dict[Kind, Decision]:
@@ -175,7 +178,7 @@ def _gpu(domain: DomainFacts) -> tuple[Strategy, str, str]:
         return _S.OMIT, "none", "nothing"
     video = domain.video[0]
     if video.model != "virtio":
-        return _S.EMULATED, video.model, "QEMU"
+        return _S.EMULATED, video.model or "libvirt's choice", "QEMU"
     drawn = video.accel3d or any(g.gl for g in domain.graphics)
     return (_S.PARAVIRTUAL_3D if drawn else _S.PARAVIRTUAL), "virtio", "QEMU"
 
