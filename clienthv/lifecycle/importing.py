@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +26,7 @@ from clienthv.model import values
 from clienthv.model.bundle import Manifest, Role
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Plan, Strategy
-from clienthv.model.profile import Profile, ProfileText
+from clienthv.model.profile import Boot, Profile, ProfileText
 from clienthv.model.refusals import Refusal, refuse
 from clienthv.model.vm import Options, Seen, Vm
 
@@ -40,6 +41,10 @@ class Request(NamedTuple):
     disk: str | None = None
 
 
+_BOOT_TABLE: Final = re.compile(r"^[ \t]*\[boot\][^\n]*\n(?:(?![ \t]*\[).*\n?)*", re.MULTILINE)
+_UUID: Final = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z")
+_MAC: Final = re.compile(r"([0-9a-f]{2}:){5}[0-9a-f]{2}\Z")
+_MACHINE: Final = re.compile(r"[a-z0-9][a-z0-9._+-]{0,63}\Z")
 _AS_IT_IS: Final = Request()
 
 
@@ -106,11 +111,20 @@ def read(reader: Reader, request: Request = _AS_IT_IS) -> Brought:
         before = remembered.read(reader.definition.decode(), name)
         if before is None or not before.profile:
             raise _bad("it has no profile of clienthv's in it")
+        _check_seen(before.seen)
         chain = _tamed(before.profile)
         profile = profile_model.parse(chain)
     except (DocumentError, ProfileError, ValueError, SyntaxError) as e:
         raise _bad(str(getattr(e, "message", e))) from e
     return Brought(name, before, profile, chain)
+
+
+def _check_seen(seen: Seen) -> None:
+    """Refuse what a guest cannot have seen: a UUID names a folder, and the rest goes into a definition."""
+    told = (("UUID", seen.uuid, _UUID), ("MAC address", seen.mac, _MAC), ("machine type", seen.machine, _MACHINE))
+    for what, value, form in told:
+        if value is not None and not form.match(value):
+            raise _bad(f"{value[:80]!r} is no {what}")
 
 
 def _bad(why: str) -> ClienthvError:
@@ -119,12 +133,26 @@ def _bad(why: str) -> ClienthvError:
 
 
 def _tamed(chain: tuple[ProfileText, ...]) -> tuple[ProfileText, ...]:
-    """The profile without what it allows to be taken from a host that needs it, and without files to boot from."""
+    """A stranger's profile without what only whoever owns this PC may say.
+
+    That is what may be taken from a host that needs it, whose keyboards are shared, which virtual functions are
+    trusted, and which files a guest is booted with: it can read them. Raises RefusedError where a text says that in a
+    way that cannot be left out.
+    """
     profile = profile_model.parse(chain)
-    lines = [f"[devices.{kind}]\nallow = []" for kind in profile_model.DEFAULT_LADDERS if profile.device(kind).allow]
-    if not lines:
+    left_out = []
+    for kind in profile_model.DEFAULT_LADDERS:
+        table = profile.device(kind)
+        said = {"allow = []": table.allow, "evdev = []": table.evdev, "trust = false": table.trust}
+        if keys := [key for key, value in said.items() if value]:
+            left_out.append("\n".join([f"[devices.{kind}]", *keys]))
+    if profile.boot != Boot():
+        chain = tuple(ProfileText(t.name, t.origin, _BOOT_TABLE.sub("", t.text)) for t in chain)
+        if profile_model.parse(chain).boot != Boot():
+            raise _bad("its profile boots files of its PC, and says so in a form that cannot be left out")
+    if not left_out:
         return chain
-    return (ProfileText(chain[0].name, "what clienthv import leaves out", "\n".join(lines)), *chain)
+    return (ProfileText(chain[0].name, "what clienthv import leaves out", "\n".join(left_out)), *chain)
 
 
 def _refuse_taken(connection: Connection, brought: Brought) -> None:
@@ -354,4 +382,7 @@ def _changes(brought: Brought, plan: Plan, host: Host) -> Iterator[str]:
         if path is not None:
             yield f"it had the {what} {path}, a file of the other PC: give it with clienthv up {brought.name}"
     if brought.chain != before.profile:
-        yield "what its profile allows to be taken from a host that needs it is left out: the other PC's user said so"
+        yield (
+            "what its profile allows of a host (devices that it needs, its keyboards, files to boot from) is left out: "
+            "that was said of the other PC"
+        )
