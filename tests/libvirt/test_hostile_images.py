@@ -19,6 +19,7 @@ from clienthv.lifecycle import files
 from clienthv.model.profile import Profile
 from clienthv.model.refusals import Refusal
 from clienthv.model.vm import Options
+from clienthv.process import images, running
 
 pytestmark = pytest.mark.libvirt
 
@@ -218,11 +219,11 @@ def test_a_limit_that_is_hit_is_too_costly_in_info_and_unknown_in_check(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = written(tmp_path / "a.qcow2")
-    monkeypatch.setattr(process, "_ADDRESS_SPACE", 1 << 20)
+    monkeypatch.setattr(running, "_ADDRESS_SPACE", 1 << 20)
     assert "qemu-img" in refused(image, Refusal.TOO_COSTLY).message
     assert process.image_is_corrupt(image) is None
     monkeypatch.undo()
-    monkeypatch.setattr(process, "_MOST_WORDS", 10)
+    monkeypatch.setattr(images, "_MOST_WORDS", 10)
     refused(image, Refusal.TOO_COSTLY)
     assert process.image_is_corrupt(image) is None
 

@@ -14,12 +14,13 @@ from typing import Any, Literal, NamedTuple
 
 import pytest
 
-from clienthv import portability, process
+from clienthv import portability
 from clienthv.images import appliance, contents
 from clienthv.lifecycle import subjects
 from clienthv.model.contents import ImageContents
 from clienthv.model.host import Host
 from clienthv.portability import Target
+from clienthv.process import appliance as running_guestfs
 
 pytestmark = [
     pytest.mark.libvirt,
@@ -250,7 +251,7 @@ def test_where_libguestfs_is_missing_the_problem_says_what_to_install(
     bare.write_text('#!/bin/sh\nexec /usr/bin/python3 -S "$@"\n')
     bare.chmod(0o755)
     monkeypatch.setattr("sys.executable", str(bare))
-    monkeypatch.setattr(process, "_SYSTEM_PYTHON", str(tmp_path / "none"))
+    monkeypatch.setattr(running_guestfs, "_SYSTEM_PYTHON", str(tmp_path / "none"))
     found = contents.inspect(debian / "plain.img", "raw", cache=None, say=looks.said.append, kvm=False)
     assert found == ImageContents(problem=found.problem)
     assert "python3-guestfs" in (found.problem or "")

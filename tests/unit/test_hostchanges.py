@@ -14,6 +14,8 @@ from clienthv import hostchanges, process
 from clienthv.errors import HostError
 from clienthv.hostchanges import BlockedError, Fate, RefusedError
 from clienthv.model.change import Change, Setting, What, check
+from clienthv.process import links
+from clienthv.process import nvme as nvme_cli
 
 ADDRESS, INTERFACE = "0000:01:00.0", "enp1s0"
 
@@ -167,13 +169,13 @@ SHOWN = [
 
 @pytest.mark.parametrize(("index", "trust"), [(0, False), (1, True), (2, None), (3, None)])
 def test_trust_is_read_from_what_ip_shows(index: int, trust: bool | None, monkeypatch: Any) -> None:
-    monkeypatch.setattr(process, "_ip", lambda *_: json.dumps(SHOWN))
+    monkeypatch.setattr(links, "_ip", lambda *_: json.dumps(SHOWN))
     assert process.vf_trust("enp1s0", index) is trust
 
 
 @pytest.mark.parametrize("text", ["", "[", "{}x", '[{"vfinfo_list": 3}]', "[3]"])
 def test_an_ip_that_says_something_else_is_an_error(text: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(process, "_ip", lambda *_: text)
+    monkeypatch.setattr(links, "_ip", lambda *_: text)
     with pytest.raises(HostError, match="enp1s0"):
         process.vf_trust("enp1s0", 0)
 
@@ -204,7 +206,7 @@ def nvme_says(monkeypatch: Any) -> list[list[str]]:
         assert arguments[1] == f"/dev/{node}" == "/dev/nvme0"
         return json.dumps(CAPABLE if arguments[0] == "primary-ctrl-caps" else LISTED)
 
-    monkeypatch.setattr(process, "_nvme", nvme)
+    monkeypatch.setattr(nvme_cli, "_nvme", nvme)
     return called
 
 
@@ -233,7 +235,7 @@ def test_a_primary_controller_is_called_by_its_own_number_and_set_back_when_it_r
             raise HostError("refused")
         return json.dumps(CAPABLE)
 
-    monkeypatch.setattr(process, "_nvme", nvme)
+    monkeypatch.setattr(nvme_cli, "_nvme", nvme)
     flexible = Setting(what=What.NVME_FLEXIBLE, device=ADDRESS)
     with pytest.raises(HostError, match="refused"):
         hostchanges._set_flexible(flexible, "nvme0", "0/0", "/nowhere")
@@ -260,7 +262,7 @@ def test_a_function_in_a_guest_does_not_go_offline(card: Any, monkeypatch: Any) 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"secondary-controllers": 3}', '{"secondary-controllers": [{}]}'])
 def test_an_nvme_that_says_something_else_is_an_error(text: str, monkeypatch: Any) -> None:
-    monkeypatch.setattr(process, "_nvme", lambda *_: text)
+    monkeypatch.setattr(nvme_cli, "_nvme", lambda *_: text)
     for ask in (process.nvme_primary, lambda node: process.nvme_secondary(node, 0)):
         with pytest.raises(HostError, match="nvme0"):
             ask("nvme0")

@@ -1,0 +1,48 @@
+"""The only room that starts processes: each program has a module here, and ``running.py`` says how they are run."""
+
+from __future__ import annotations
+
+from clienthv.process.appliance import NO_GUESTFS, Appliance, Looked, guestfs
+from clienthv.process.images import create_image, create_overlay, image_info, image_is_corrupt
+from clienthv.process.kernel_files import WRITES_TO, read_file, write_file
+from clienthv.process.links import set_link, set_vf_trust, vf_trust
+from clienthv.process.modules import load_module
+from clienthv.process.nvme import (
+    NvmePrimary,
+    NvmeSecondary,
+    nvme_primary,
+    nvme_secondary,
+    set_nvme_offline,
+    set_nvme_online,
+    set_nvme_primary,
+)
+from clienthv.process.ssh import fed_through_ssh
+from clienthv.process.viewers import become_console, become_viewer
+
+__all__ = [
+    "NO_GUESTFS",
+    "WRITES_TO",
+    "Appliance",
+    "Looked",
+    "NvmePrimary",
+    "NvmeSecondary",
+    "become_console",
+    "become_viewer",
+    "create_image",
+    "create_overlay",
+    "fed_through_ssh",
+    "guestfs",
+    "image_info",
+    "image_is_corrupt",
+    "load_module",
+    "nvme_primary",
+    "nvme_secondary",
+    "read_file",
+    "set_link",
+    "set_nvme_offline",
+    "set_nvme_online",
+    "set_nvme_primary",
+    "set_vf_trust",
+    "vf_trust",
+    "write_file",
+]

@@ -1,0 +1,96 @@
+"""How a program is run: in the C locale, within bounds, and never waited for without end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
+from types import MappingProxyType
+from typing import Final, NamedTuple
+
+from clienthv.errors import DiskError, HostError
+
+SECONDS: Final = 30
+_DYING: Final = 1  # seconds
+_ADDRESS_SPACE: Final = 2 << 30  # bytes; qemu-img has had bugs with crafted images (CVE-2024-4467 and others)
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+class Told(NamedTuple):
+    """How a program's failure is told: the words it begins its own with, the error, and the hints."""
+
+    prefix: str
+    error: type[DiskError | HostError]
+    late: str
+    failed: str
+
+
+def output(command: list[str], name: str, what: str, told: Told) -> str:
+    """What a program prints, in plain words of the C locale. Raises the error that ``told`` names."""
+    try:
+        code, out, told_by_it = run(command, SECONDS)
+    except TimeoutError as e:
+        msg = f"cannot {what}: {name} did not finish within {SECONDS} seconds"
+        raise told.error(msg, hint=told.late) from e
+    if code != 0:
+        words = told_by_it.strip().removeprefix(told.prefix) or f"{name} ended with {code}"
+        msg = f"cannot {what}: {words.splitlines()[0]}"
+        raise told.error(msg, hint=told.failed, detail=told_by_it)
+    return out
+
+
+def limits(seconds: int = SECONDS, *more: str) -> list[str]:
+    """The words before a command that bound its memory and processor time (util-linux)."""
+    return [find("prlimit", "install util-linux"), f"--as={_ADDRESS_SPACE}", f"--cpu={seconds}", *more, "--"]
+
+
+def find(program: str, hint: str) -> str:
+    """The path of a program. Raises HostError, with what to install as the hint."""
+    found = shutil.which(program)
+    if found is None:
+        msg = f"{program} is not installed"
+        raise HostError(msg, hint=hint)
+    return found
+
+
+def run(
+    command: list[str], within: float, given: str | None = None, more: Mapping[str, str] = NOTHING
+) -> tuple[int, str, str]:
+    """Run a program in the C locale; its exit code and what it said. Raises TimeoutError, and leaves it alone then.
+
+    ``subprocess.run`` would wait for it without end: the kernel may keep it, whatever signal it gets. An interrupt
+    waits for it too, so that nothing comes to pass after it was undone.
+    """
+    child = subprocess.Popen(
+        command, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True, errors="replace", env={"PATH": os.defpath, "LC_ALL": "C", **more},
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, told = child.communicate(given, timeout=within)
+    except subprocess.TimeoutExpired as e:
+        abandon(child)
+        raise TimeoutError from e
+    except BaseException:
+        try:
+            child.communicate(timeout=within)
+        except subprocess.TimeoutExpired:
+            abandon(child)
+        raise
+    return child.returncode, out, told
+
+
+def abandon(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:
+    """Kill a program and listen to it no more. One that even this does not end is waited for by nobody."""
+    child.kill()
+    for pipe in (child.stdin, child.stdout, child.stderr):
+        if pipe is not None:
+            with suppress(BrokenPipeError):  # what it was to be told and did not read
+                pipe.close()
+    try:
+        child.wait(_DYING)
+    except subprocess.TimeoutExpired:
+        child.returncode = -signal.SIGKILL
