@@ -20,7 +20,7 @@ from clienthv.model.portability import Check, Checks, Verdict, encode
 
 @click.command(
     "migrate-check",
-    epilog="Examples: clienthv migrate-check desk --to other-pc.json; "
+    epilog="Example: clienthv migrate-check desk --to other-pc.json; "
     "clienthv migrate-check win11.qcow2 --to pcs/*.json --summary",
 )
 @click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE")
