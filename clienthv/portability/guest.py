@@ -98,13 +98,15 @@ def _boots(contents: ImageContents, plan: Plan | None, profile: Profile) -> Find
     if plan is None:
         return
     firmware = plan.of(Kind.FIRMWARE).strategy
-    boots = contents.bios if firmware is Strategy.BIOS else contents.uefi
+    boots, other = (contents.bios, contents.uefi) if firmware is Strategy.BIOS else (contents.uefi, contents.bios)
     if boots is False:
         yield blocks(
             Code.BOOT_FIRMWARE,
             "the image",
             f"nothing in it starts by {'BIOS' if firmware is Strategy.BIOS else 'UEFI'}, which the plan gives it",
-            f'firmware.prefer = ["{"uefi" if firmware is Strategy.BIOS else "bios"}"] in the profile',
+            f'firmware.prefer = ["{"uefi" if firmware is Strategy.BIOS else "bios"}"] in the profile'
+            if other is not False
+            else "it starts by neither: is it a data disk?",
             Kind.FIRMWARE,
         )
     yield from _disk(contents, plan, profile)

@@ -1,0 +1,146 @@
+"""Every finding is given where it is true, and only there; and what a check makes of all of them."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from definitions import (
+    GPU,
+    SCREEN,
+    image,
+    inside,
+    pc,
+    subject,
+    target,
+    with_capabilities,
+    xml,
+)
+from findings import CARD, CASES, CDROM, HERE, SEES, THERE, UEFI, Case, arguments, hostdev
+
+from clienthv import portability
+from clienthv.model.host import Cpu
+from clienthv.model.portability import LEAVES, Code, Finding, Severity, Verdict
+from clienthv.portability import Subject, Target
+
+C, S = Code, Severity
+
+
+def name_of(case: Case) -> str:
+    return f"{case.code}-{case.severity}-{case.words[0]}".replace(" ", "_")
+
+
+def said(finding: Finding) -> str:
+    return f"{finding.what}: {finding.why} {finding.fix or ''}"
+
+
+def fits(case: Case, finding: Finding) -> bool:
+    return (finding.code, finding.severity) == (case.code, case.severity) and all(
+        w in said(finding) for w in case.words
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_finding_is_given_where_it_is_true_and_spares_its_neighbour(case: Case) -> None:
+    found = portability.check(case.guilty, case.there).findings
+    assert [f for f in found if fits(case, f)], [(f.severity.value, f.code.value, said(f)) for f in found]
+    spared = portability.check(case.innocent or case.guilty, case.elsewhere or case.there).findings
+    of_code = [f for f in spared if (f.code, f.severity) == (case.code, case.severity)]
+    assert not [f for f in of_code if all(w in said(f) for w in case.words)], of_code
+
+
+def test_every_code_has_a_case() -> None:
+    assert {case.code for case in CASES} == set(Code)
+
+
+def grave(subject: Subject, there: Target = THERE) -> set[str]:
+    return {f.code for f in portability.check(subject, there).findings if f.severity in LEAVES}
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_the_verdict_is_the_worst_that_a_finding_leaves_and_each_finding_is_given_once(case: Case) -> None:
+    check = portability.check(case.guilty, case.there)
+    best = Verdict.COLD if case.guilty.kind == "image" else Verdict.LIVE
+    order = list(Verdict)
+    assert check.verdict is max(
+        [best, *(LEAVES[f.severity] for f in check.findings if f.severity in LEAVES)], key=order.index
+    )
+    assert len(set(check.findings)) == len(check.findings)
+    assert [list(Severity).index(f.severity) for f in check.findings] == sorted(
+        list(Severity).index(f.severity) for f in check.findings
+    )
+    assert check == portability.check(case.guilty, case.there)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_what_stands_in_the_way_says_what_to_do(case: Case) -> None:
+    found = portability.check(case.guilty, case.there).findings
+    assert [f for f in found if f.severity in LEAVES and f.code in NEED_A_FIX and not f.fix] == []
+    assert [f for f in found if "\n" in said(f)] == [], "one line each"
+
+
+NEED_A_FIX = set(Code) - {C.ARCHITECTURE, C.NOT_RUNNING_KIND, C.TPM, C.CPU_NOT_MIGRATABLE, C.DEVICE_BECOMES}
+
+
+def test_a_plain_guest_moves_while_it_runs_where_its_disk_is_seen() -> None:
+    check = portability.check(subject(xml(), HERE), SEES)
+    assert (check.verdict, grave(subject(xml(), HERE), SEES)) == (Verdict.LIVE, set())
+    assert not [d for d in check.devices if d.changes]
+
+
+def test_a_device_that_is_handed_over_past_libvirt_is_judged_like_others() -> None:
+    past = subject(xml(root=arguments("-device", "vfio-pci,host=01:00.0,x-vga=on", "-cpu", "host")), HERE)
+    gone = portability.check(past, target(pc(pci=(SCREEN,))))
+    assert (gone.verdict, C.HOST_DEVICE_OTHER in {f.code for f in gone.findings}) == (Verdict.ADAPT, True)
+    gpu = next(d for d in gone.devices if d.kind == "gpu")
+    assert (gpu.today, gpu.changes) == ("passthrough: NVIDIA RTX 3060 (0000:01:00.0)", True)
+    told = next(f for f in gone.findings if f.code is C.QEMU_ARGUMENTS and "another QEMU" in f.why)
+    assert told.what == "-cpu host", "the -device of the card goes with it"
+
+
+def test_devices_of_the_host_are_one_finding_against_a_move_and_one_for_each_card() -> None:
+    found = portability.check(CARD, target(pc(pci=(SCREEN,)))).findings
+    assert [f.code for f in found if f.severity is S.STOPS_LIVE] == [C.NOT_MIGRATABLE, C.DISK_UNSHARED][:1]
+    assert len([f for f in found if f.code is C.HOST_DEVICE_OTHER]) == 1
+
+
+def test_a_vm_of_clienthv_finds_its_card_at_another_address_by_itself() -> None:
+    moved = target(pc(pci=(SCREEN, msgspec.structs.replace(GPU, address="0000:02:00.0"))))
+    assert [
+        f.severity for f in portability.check(CARD._replace(ours=True), moved).findings if f.code is C.HOST_DEVICE_SAME
+    ] == [S.INFO]
+
+
+def test_a_missing_firmware_is_said_once() -> None:
+    check = portability.check(UEFI, target(with_capabilities(firmware=())))
+    assert [f.code for f in check.findings if f.severity is S.BLOCKS] == [C.FIRMWARE]
+    assert check.plan is None
+    assert {d.there for d in check.devices} == {None}
+
+
+def test_an_arm_pc_is_one_finding_and_not_one_for_each_part_of_the_processor() -> None:
+    found = portability.check(
+        subject(xml(root='<cpu mode="host-passthrough"/>')), target(pc(cpu=Cpu(architecture="aarch64")))
+    )
+    assert [f.code for f in found.findings if f.device == "cpu"] == [C.ARCHITECTURE]
+    assert found.verdict is Verdict.ADAPT
+
+
+def test_without_a_look_inside_the_verdict_says_what_is_unknown() -> None:
+    check = portability.check(image(inside(problem="libguestfs is not installed")), THERE)
+    assert (check.verdict, [f.code for f in check.unknown]) == (Verdict.COLD, [C.CONTENTS_UNKNOWN])
+    assert "libguestfs-tools" in (check.unknown[0].fix or "")
+
+
+def test_a_passed_disk_stays_behind_even_where_the_same_model_is() -> None:
+    nvme = msgspec.structs.replace(GPU, address="0000:05:00.0", class_code="010802", device="SSD")
+    here, there = pc("here", pci=(SCREEN, nvme)), pc("there", pci=(SCREEN, nvme))
+    own = subject(xml(hostdev("0000:05:00.0")), here)
+    assert C.DISK_OF_THE_HOST in grave(own, target(there))
+    assert C.DISK_OF_THE_HOST not in grave(own, target(here))
+
+
+def test_names_are_safe_to_paste_into_a_shell() -> None:
+    odd = subject(xml(CDROM.format(""), name="my desk; rm x"))
+    fix = next(f.fix for f in portability.check(odd, THERE).findings if f.code is C.MEDIA)
+    assert fix is not None
+    assert "change-media 'my desk; rm x' sda" in fix
