@@ -77,14 +77,18 @@ def _address_of(element: Any) -> str | None:
     place = element.find("source/address")
     if place is None:
         return None
-    numbers = [number(place.get(part)) or _hexadecimal(place.get(part)) for part in ("domain", "bus", "slot")]
-    function = number(place.get("function")) or _hexadecimal(place.get("function"))
-    if place.get("bus") is None or place.get("slot") is None:
+    parts = [_part(place, name) for name in ("domain", "bus", "slot", "function")]
+    if parts[1] is None or parts[2] is None:
         return None
-    domain, bus, slot = (number or 0 for number in numbers)
-    if bus > 0xFF or slot > 0x1F or (function or 0) > 7:
+    domain, bus, slot, function = (part or 0 for part in parts)
+    if bus > 0xFF or slot > 0x1F or function > 7:
         return None
-    return str(PciAddress(domain, bus, slot, function or 0))
+    return str(PciAddress(domain, bus, slot, function))
+
+
+def _part(place: Any, name: str) -> int | None:
+    text = place.get(name)
+    return found if (found := number(text)) is not None else _hexadecimal(text)
 
 
 def _hexadecimal(text: str | None) -> int | None:
