@@ -43,7 +43,8 @@ def migrate_check_command(
     """Say whether an image, a VM, a definition or a bundle runs on other PCs, and what each device becomes there.
 
     The verdict is live (it can move while it runs), cold (after a shutdown and a copy), adapt (changed) or blocked;
-    and every finding that it rests on is shown. Changes nothing.
+    and every finding that it rests on is shown. Changes nothing. Ends with 0 when every target could be read, whatever
+    the verdicts are; with --summary all others are told first.
     """
     from clienthv.lifecycle import checking
 
@@ -108,19 +109,21 @@ def _summary(answers: Iterator[Check | tuple[str, ClienthvError]], names: tuple[
     """One line for each target as soon as it is known, and the totals at the end."""
     from clienthv.report import portability
 
-    width, verdicts, unread = min(max(map(len, names)), 60), Counter[Verdict](), 0
+    width, verdicts, unread = min(max(map(len, names)), 60), Counter[Verdict](), list[ClienthvError]()
     for answer in answers:
         if isinstance(answer, Check):
             verdicts[answer.verdict] += 1
             line = portability.summary_json(answer) if as_json else portability.summary_line(answer, width)
         else:
-            unread += 1
             name, problem = answer
+            unread.append(problem)
             line = (
                 portability.unread_json(name, problem.message)
                 if as_json
                 else portability.unread_line(name, problem.message, width)
             )
         click.echo(line if isinstance(line, bytes) else visible(line))
-    for line in portability.totals(verdicts, unread):
+    for line in portability.totals(verdicts, len(unread)):
         note(line)
+    if unread:
+        click.get_current_context().exit(unread[0].code)

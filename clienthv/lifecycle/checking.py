@@ -11,7 +11,7 @@ from clienthv.errors import ClienthvError, DiskError, GuestError
 from clienthv.hypervisor import Connection, cpu_map
 from clienthv.lifecycle import live, subjects, targets
 from clienthv.model.cpu import Baseline
-from clienthv.model.host import Host
+from clienthv.model.host import Host, is_document
 from clienthv.model.portability import Check
 from clienthv.portability import Subject
 from clienthv.strategies import cpu_baseline
@@ -51,7 +51,21 @@ def _of_file(path: Path, how: Looking, say: live.Say) -> Subject:
         return subjects.of_bundle(path)
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
         return subjects.of_definition(path.read_bytes(), str(path), how.source)
+    if _is_text(head):
+        msg = f"{path} is text, and no disk image"
+        hint = (
+            "a PC's document belongs behind --to or --from" if is_document(head) else "give an image or a domain's XML"
+        )
+        raise DiskError(msg, hint=hint)
     return subjects.of_image(path, how.profile, say, inspect=how.inspect)
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as no disk does: with nothing but printed characters."""
+    try:
+        return bool(head.strip()) and all(c.isprintable() or c.isspace() for c in head.decode()[:-4])
+    except UnicodeDecodeError as e:
+        return e.start >= _HEAD - 4 and _is_text(head[: e.start])
 
 
 def _head(path: Path) -> bytes:

@@ -32,7 +32,7 @@ def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profi
             "what is inside the image",
             f"{contents.problem}. So nobody could tell whether it boots, by which firmware and from which disks, which "
             "graphics drivers it has, what in it is tied to hardware, and whether it is hibernated or dirty",
-            "start it there to see; with libguestfs (Debian: libguestfs-tools) it is looked into without a start",
+            _look(contents.problem),
         )
         return
     if contents.architecture not in (None, "x86_64", "i386", "i486", "i586", "i686"):
@@ -47,6 +47,14 @@ def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profi
     yield from _left_over(contents)
     if plan is not None:
         yield from _graphics(contents, plan, target)
+
+
+def _look(problem: str) -> str:
+    if "--no-inspect" in problem:
+        return "leave --no-inspect out"
+    if "libguestfs" in problem:
+        return "install libguestfs (Debian: libguestfs-tools), or start it there to see"
+    return "start it there to see"
 
 
 def _minimums(guest: GuestOs, plan: Plan, subject: Subject, target: Target) -> Findings:

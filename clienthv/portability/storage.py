@@ -160,12 +160,13 @@ def _image(image: ImageFacts, subject: Subject) -> Findings:
         )
     one_file = f"make it one file: qemu-img convert -O qcow2 {shlex.quote(image.path)} NEW.qcow2"
     chain = [path for path in image.others or () if path not in (image.data or ())]
-    for code, files in ((Code.DATA_FILE, image.data or ()), (Code.BACKING_CHAIN, chain)):
-        if files:
-            role = "its content is in" if code is Code.DATA_FILE else "it is a difference to"
-            yield warns(
-                code, image.path, f"{role} {', '.join(files)}, which must be copied too, to the same path", one_file
-            )
+    travel = "which must be copied too, to the same path"
+    if image.data:
+        why = f"its content is in {', '.join(image.data)}, {travel}"
+        yield warns(Code.DATA_FILE, image.path, why, one_file)
+    if chain:
+        why = f"it is a difference to {', '.join(chain)}, {travel}"
+        yield warns(Code.BACKING_CHAIN, image.path, why, one_file)
     for path in image.others or ():
         if path in subject.gone:
             why = f"{image.path} needs it, and it is not there"
