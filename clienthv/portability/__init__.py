@@ -143,4 +143,6 @@ def _words(decision: Decision) -> str:
     if decision.strategy in HOST_DEVICES or decision.strategy is Strategy.MDEV:
         return f"{decision.strategy}: {decision.backing or decision.device}"
     plugged = f", {decision.network}" if decision.network is not None else ""
+    if decision.kind is Kind.DISK and decision.backing.startswith("/dev/"):
+        plugged = f", {decision.backing}"
     return f"{decision.strategy}: {decision.model}{plugged}"

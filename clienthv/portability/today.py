@@ -199,9 +199,10 @@ def _disk(domain: DomainFacts) -> tuple[Strategy, str, str]:
         return _S.OMIT, "none", "nothing"
     first = disks[0]
     scsi = first.bus == "scsi" and any(c.startswith("scsi virtio") for c in domain.controllers)
+    backing = next((d.source for d in disks if d.source and d.source.startswith("/dev/")), "a disk image")
     if first.bus == "virtio" or scsi:
-        return _S.PARAVIRTUAL, "virtio-scsi" if scsi else "virtio", "a disk image"
-    return _S.EMULATED, first.bus or "sata", "a disk image"
+        return _S.PARAVIRTUAL, "virtio-scsi" if scsi else "virtio", backing
+    return _S.EMULATED, first.bus or "sata", backing
 
 
 def _audio(domain: DomainFacts) -> tuple[Strategy, str, str]:

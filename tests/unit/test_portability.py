@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from definitions import (
     GPU,
+    IMAGE,
     SCREEN,
     image,
     inside,
@@ -15,7 +16,7 @@ from definitions import (
     with_capabilities,
     xml,
 )
-from findings import CARD, CASES, CDROM, HERE, SEES, THERE, UEFI, Case, arguments, hostdev
+from findings import CARD, CASES, CDROM, HERE, SEES, THERE, UEFI, Case, arguments, disk, hostdev
 
 from clienthv import portability
 from clienthv.model.host import Cpu
@@ -144,3 +145,9 @@ def test_names_are_safe_to_paste_into_a_shell() -> None:
     fix = next(f.fix for f in portability.check(odd, THERE).findings if f.code is C.MEDIA)
     assert fix is not None
     assert "change-media 'my desk; rm x' sda" in fix
+
+
+def test_a_disk_of_the_host_is_named_in_the_table_though_another_comes_first() -> None:
+    both = xml(disk=disk(f'file="{IMAGE}"') + disk('dev="/dev/sdb"', kind="block"))
+    row = next(d for d in portability.check(subject(both), THERE).devices if d.kind == "disk")
+    assert (row.today, row.there, row.changes) == ("paravirtual: virtio, /dev/sdb", "paravirtual: virtio", True)

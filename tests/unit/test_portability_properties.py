@@ -110,7 +110,7 @@ def domains(draw: st.DrawFn) -> bytes:
     return made
 
 
-@settings(max_examples=250)
+@settings(max_examples=100)
 @given(data=domains(), name=st.sampled_from(NAMES), source=st.sampled_from((None, *NAMES)))
 def test_any_definition_is_judged_on_any_pc(data: bytes, name: str, source: str | None) -> None:
     moved = subjects.of_definition(data, "any.xml", PCS[source] if source else None)
