@@ -122,7 +122,11 @@ class Session:
         for pid_file in (self.home / "run/libvirt").glob("*.pid"):
             subprocess.run(["kill", pid_file.read_text()], check=False, capture_output=True)
         self._daemon.terminate()
-        self._daemon.wait(20)
+        try:
+            self._daemon.wait(20)
+        except subprocess.TimeoutExpired:  # a daemon whose guest does not answer waits for it
+            self._daemon.kill()
+            self._daemon.wait()
         shutil.rmtree(self.home, ignore_errors=True)
 
 

@@ -52,11 +52,12 @@ def check(subject: Subject, target: Target) -> Check:
 
 def _software(subject: Subject, target: Target) -> Iterator[Finding]:
     """One finding for all that hangs on libvirt and QEMU there, where a document tells nothing of them."""
-    if target.capabilities is None and subject.domain is not None:
+    if target.capabilities is None:
+        more = "" if subject.domain is None else ", and know its machine type and processor model,"
         yield unknown(
             Code.TARGET_SOFTWARE_UNKNOWN,
             f"libvirt and QEMU of {target.called}",
-            "whether they know the machine type, firmware, TPM, screen, sound and processor model is not told",
+            f"whether they have the firmware, TPM, screen and sound that it gets there{more} is not told",
             "run clienthv inspect --save on that PC, with libvirt running",
         )
 
@@ -69,7 +70,8 @@ def _plan(wish: Wish, subject: Subject, target: Target, found: list[Finding]) ->
     if kept is not None:
         left = {kind: decision for kind, decision in kept.decisions.items() if kind not in broken}
         kept = msgspec.structs.replace(kept, decisions=left)
-    profile = fitting.fitted(wish.profile, subject.contents)
+    # A VM that is there starts by what it has; what would be found in its image beside that may be wrong.
+    profile = fitting.fitted(wish.profile, subject.contents) if subject.domain is None else wish.profile
     try:
         return planner.plan(host, profile, kept=kept, guest=subject.guest), None
     except (PlanError, HostError) as e:

@@ -43,7 +43,8 @@ def findings(subject: Subject, target: Target, plan: Plan | None, profile: Profi
             "get the system's image for x86_64 (amd64)",
         )
         return
-    yield from _boots(contents, plan, profile)
+    if subject.domain is None:
+        yield from _boots(contents, plan, profile)
     yield from _left_over(contents)
     if plan is not None:
         yield from _graphics(contents, plan, target)
