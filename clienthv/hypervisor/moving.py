@@ -37,27 +37,29 @@ class Way(NamedTuple):
 def move(domain: Domain, destination: Connection, way: Way, progress: Progress) -> Domain:
     """Move a running guest. It is gone here then, and defined there. Raises HypervisorError and its kin.
 
-    libvirt moves it in a thread of its own: in the main one an interrupt would be heard only at the end. An interrupt
-    takes the move back, waits for that, and is raised again.
+    libvirt moves it in a thread of its own: in the main one an interrupt would be heard only at the end. An interrupt,
+    or a failure to tell how far it is, takes the move back, waits for that, and is raised again. It is taken back again
+    and again: before the first byte there is no job to abort.
     """
     done, result = threading.Event(), list[Any]()
     thread = threading.Thread(target=_move, args=(domain, destination, way, done, result), daemon=True)
     thread.start()
-    interrupt: BaseException | None = None
+    disturbed: BaseException | None = None
     while not done.is_set():
         try:
+            if disturbed is not None:
+                with contextlib.suppress(libvirt().libvirtError):
+                    domain.handle.abortJob()
             done.wait(_LOOK_EVERY)
-            if not done.is_set():
+            if not done.is_set() and disturbed is None:
                 _look(domain, progress)
-        except (KeyboardInterrupt, SystemExit) as e:
-            interrupt = e
-            with contextlib.suppress(libvirt().libvirtError):
-                domain.handle.abortJob()
+        except BaseException as e:  # noqa: BLE001 - raised below, when nothing is under way any more
+            disturbed = disturbed or e
     moved = result[0]
     if isinstance(moved, Domain):
         return moved  # an interrupt that came too late took nothing back
-    if interrupt is not None:
-        raise interrupt
+    if disturbed is not None:
+        raise disturbed
     raise moved
 
 

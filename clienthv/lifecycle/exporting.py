@@ -86,9 +86,13 @@ def _disk(before: Remembered) -> DiskPart | None:
     if before.options.disk is None:
         return None
     path = Path(before.options.disk)
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError as e:
         msg = f"disk image {path} of VM {before.name} does not exist"
-        raise DiskError(msg, hint="is the disk that it lies on mounted?")
+        raise DiskError(msg, hint="is the disk that it lies on mounted?") from e
+    except OSError as e:
+        raise _unreadable("disk image", before.name, e) from e
     known = next((f for f in ("qcow2", "raw") if f == before.options.disk_format), None)
     facts = formats.look(path, known=known)
     if facts.format not in ("qcow2", "raw") or facts.virtual_size is None:
@@ -100,9 +104,7 @@ def _disk(before: Remembered) -> DiskPart | None:
 def _nvram(before: Remembered) -> bytes | None:
     """The guest's UEFI variables; None for a VM that has none, or never started."""
     path = before.seen.nvram
-    if path is None or not Path(path).exists():
-        return None
-    return _bytes(Path(path), "UEFI variables", before.name)
+    return _bytes(Path(path), "UEFI variables", before.name) if path is not None else None
 
 
 def _tpm(connection: Connection, domain: Domain, xml: str) -> Mapping[str, bytes]:
@@ -116,13 +118,17 @@ def _tpm(connection: Connection, domain: Domain, xml: str) -> Mapping[str, bytes
         return {}
     except OSError as e:
         raise _unreadable("TPM state", domain.name, e) from e
-    return {path.name: _bytes(path, "TPM state", domain.name) for path in sorted(found)}
+    read = {path.name: _bytes(path, "TPM state", domain.name) for path in sorted(found)}
+    return {name: data for name, data in read.items() if data is not None}
 
 
-def _bytes(path: Path, what: str, name: str) -> bytes:
+def _bytes(path: Path, what: str, name: str) -> bytes | None:
+    """A file's bytes, None where there is none. Whose folder nobody may look into is not taken for missing."""
     try:
         with path.open("rb") as file:
             data = file.read(_MOST_STATE + 1)
+    except FileNotFoundError:
+        return None
     except OSError as e:
         raise _unreadable(what, name, e) from e
     if len(data) > _MOST_STATE:

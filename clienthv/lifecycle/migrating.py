@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import BinaryIO, NamedTuple
+from urllib.parse import urlsplit
 
 from lxml import etree
 
 from clienthv import bundles, journal, process
-from clienthv.bundles import Progress
-from clienthv.errors import ClienthvError, GuestError, HostError, NotPortableError
+from clienthv.bundles import Parts, Progress
+from clienthv.errors import ClienthvError, GuestError, HostError, NotPortableError, UsageError
 from clienthv.hypervisor import Choice, Connection, Domain, moving
 from clienthv.hypervisor.moving import Way
 from clienthv.lifecycle import exporting, importing, live, remembered, returning
 from clienthv.lifecycle.returning import Site
 from clienthv.model.portability import Check, Severity, Verdict
 from clienthv.portability import Target
-
-_SYSTEM: Final = "qemu:///system"
 
 
 class Moved(NamedTuple):
@@ -43,14 +44,20 @@ def refuse_blocked(name: str, check: Check, *, running: bool) -> None:
 
 
 def live_move(connection: Connection, name: str, target: Target, say: live.Say, progress: moving.Progress) -> Moved:
-    """Move a running guest; what it had of this host is given back. Raises HypervisorError and its kin."""
+    """Move a running guest; what it had of this host is given back. Raises HypervisorError and its kin.
+
+    A start of it that was cut short is brought to an end first: afterwards nobody here could tell that it had run, and
+    its image would be taken away from it.
+    """
     choice = Choice(target.name, "given with --to")
     domain, site = connection.domain(name), Site(connection, name)
     with (
         Connection(choice, waiting=say, elsewhere=True) as destination,
-        _address(choice) as address,
-        journal.held(returning.where(), f"clienthv migrate {name}", say),
+        _address(choice, connection) as address,
+        journal.held(returning.where(), f"clienthv migrate {name}", say) as held,
     ):
+        _refuse_taken(destination, domain)
+        returning.settle_before(site, held, say)
         moving.move(domain, destination, _way(domain, target, address), progress)
     said = [f"VM {name} runs on {target.called}, and is gone from here"]
     try:
@@ -58,6 +65,15 @@ def live_move(connection: Connection, name: str, target: Target, say: live.Say, 
     except ClienthvError as e:
         said.append(e.message)
     return Moved(live=True, said=tuple(said))
+
+
+def _refuse_taken(destination: Connection, domain: Domain) -> None:
+    """Refuse to replace a definition there: libvirt would, where name and UUID are the same. Raises GuestError."""
+    uuid = domain.uuid
+    there = next((d for d in destination.domains() if d.name == domain.name or d.uuid == uuid), None)
+    if there is not None:
+        msg = f"there is a VM {there.name} on {destination.uri} already, and it is not overwritten"
+        raise GuestError(msg, hint=f"virsh --connect {destination.uri} undefine {there.name}, once nobody needs it")
 
 
 def _way(domain: Domain, target: Target, address: str | None) -> Way:
@@ -80,12 +96,18 @@ def _with_emulator(xml: str, emulator: str | None) -> str:
 
 
 @contextmanager
-def _address(choice: Choice) -> Iterator[str | None]:
-    """Where the guest's memory is sent: through a socket on one PC, else where libvirt finds the other."""
+def _address(choice: Choice, connection: Connection) -> Iterator[str | None]:
+    """Where the guest's memory is sent: through a socket on one PC, else where libvirt finds the other.
+
+    QEMU makes the socket, as an account of its own where libvirt is the system's: it may make files in the folder, and
+    nobody may list, rename or remove those of others in there.
+    """
     if choice.other_pc is not None and not choice.uri.startswith(("qemu+unix", "qemu+ext")):
         yield f"tcp://{choice.other_pc}"
         return
     with tempfile.TemporaryDirectory(prefix="chv-", ignore_cleanup_errors=True) as folder:
+        if "/system" in (choice.path, connection.choice.path):
+            Path(folder).chmod(0o1733)
         yield f"unix://{folder}/memory"
 
 
@@ -106,11 +128,9 @@ def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progre
 
 
 def _beside(connection: Connection, name: str, choice: Choice, say: live.Say, progress: Progress) -> tuple[str, ...]:
-    with tempfile.TemporaryDirectory(prefix="chv-") as folder:
-        path = Path(folder, f"{name}.clienthv")
-        left = exporting.to_file(connection, name, path, progress).left
-        with Connection(choice, waiting=say) as destination, path.open("rb") as stream:
-            made = importing.take_in(destination, stream, importing.Request(), say, progress)
+    parts, left = exporting.gather(connection, name)
+    with Connection(choice, waiting=say) as destination, _piped(parts) as stream:
+        made = importing.take_in(destination, stream, importing.Request(), say, progress)
     return (
         *left,
         *made.changes,
@@ -119,14 +139,57 @@ def _beside(connection: Connection, name: str, choice: Choice, say: live.Say, pr
     )
 
 
+@contextmanager
+def _piped(parts: Parts) -> Iterator[BinaryIO]:
+    """The bundle of these parts, made in a thread while it is read: nothing of it lies on a disk in between.
+
+    What goes wrong while it is made is raised rather than that it was cut short by that.
+    """
+    failures: list[Exception] = []
+    reading, writing = os.pipe()
+    thread = threading.Thread(target=_write, args=(writing, parts, failures), daemon=True)
+    thread.start()
+    try:
+        with os.fdopen(reading, "rb") as stream:
+            yield stream
+    except ClienthvError as e:
+        thread.join()
+        raise failures[0] if failures else e from None
+    finally:
+        thread.join()
+
+
+def _write(handle: int, parts: Parts, failures: list[Exception]) -> None:
+    try:
+        with os.fdopen(handle, "wb") as output:
+            bundles.write(output, parts)
+    except BrokenPipeError:
+        pass  # who reads it tells why it stopped
+    except (ClienthvError, OSError) as e:
+        failures.append(e)
+
+
 def _through_ssh(connection: Connection, name: str, choice: Choice, progress: Progress) -> tuple[str, ...]:
     if not choice.uri.startswith("qemu+ssh://"):
         msg = f"{choice.uri} leads to another PC by a road that carries libvirt alone"
         raise HostError(msg, hint=f"use qemu+ssh://; or clienthv export {name} -o FILE, and clienthv import FILE there")
     parts, left = exporting.gather(connection, name)
     there = ["clienthv", "--connect", f"qemu://{choice.path}", "import", "-"]
-    told = process.fed_through_ssh(choice.destination, there, lambda out: bundles.write(out, parts, progress))
+    told = process.fed_through_ssh(_destination(choice), there, lambda out: bundles.write(out, parts, progress))
     return (*left, *told.splitlines())
+
+
+def _destination(choice: Choice) -> str:
+    """Where ssh is to go: libvirt's URI may name a port (man 1 ssh: ssh://[USER@]HOST[:PORT]). Raises UsageError."""
+    try:
+        port = urlsplit(choice.uri).port
+    except ValueError as e:
+        msg = f"{choice.uri} has no port that can be: {e}"
+        raise UsageError(msg, hint="for example qemu+ssh://root@other:2222/system") from e
+    if port is None:
+        return choice.destination
+    user, at, host = choice.destination.rpartition("@")
+    return f"ssh://{user}{at}[{host}]:{port}" if ":" in host else f"ssh://{user}{at}{host}:{port}"
 
 
 def must_not_sleep(domain: Domain) -> None:

@@ -54,7 +54,7 @@ def fed_through_ssh(host: str, command: list[str], feed: Callable[[BinaryIO], ob
 
 def _refuse_odd(host: str) -> None:
     """Refuse what ssh would take for an option, or a shell for more than a name. Raises UsageError."""
-    if not _DESTINATION.fullmatch(host) or _NEVER.search(host):
+    if not _DESTINATION.fullmatch(host.removeprefix("ssh://")) or _NEVER.search(host):
         msg = f"{host!r} is no name of another PC, or of a user on one"
         raise UsageError(msg, hint="for example qemu+ssh://root@other/system")
 

@@ -64,7 +64,9 @@ def test_the_other_pcs_shell_gets_each_word_as_it_is(heard: Path) -> None:
     assert "-T" in words, "a terminal there would change what is fed"
 
 
-@pytest.mark.parametrize("host", ["other", "root@other", "root@10.0.0.1", "fe80::1%eth0", "o_t-h.er"])
+@pytest.mark.parametrize(
+    "host", ["other", "root@other", "root@10.0.0.1", "fe80::1%eth0", "o_t-h.er", "ssh://root@[::1]:22"]
+)
 def test_names_of_pcs_are_taken(heard: Path, host: str) -> None:
     process.fed_through_ssh(host, ["true"], nothing)
     assert host in (heard / "words").read_text().splitlines()
@@ -75,6 +77,7 @@ def test_names_of_pcs_are_taken(heard: Path, host: str) -> None:
     [
         "-oProxyCommand=touch x", "-v", "root@-oProxyCommand=x", "-l@other", "", "@other", "root@", "a@b@c", "a b",
         "it's", 'a"b', "a;b", "$(id)", "a`id`", "a\nb", "a|b", "a\\b",
+        "ssh://-oProxyCommand=x", "ssh://root@-v:22", "ssh://",
     ],
 )  # fmt: skip
 def test_what_is_no_name_of_a_pc_is_refused_before_ssh_sees_it(heard: Path, host: str) -> None:
