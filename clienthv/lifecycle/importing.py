@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import pwd
 import re
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,18 +20,20 @@ from clienthv.errors import ClienthvError, DiskError, DocumentError, GuestError,
 from clienthv.hypervisor import Connection
 from clienthv.images import formats
 from clienthv.lifecycle import attempts, differences, files, keeping, live, making, remembered, returning
+from clienthv.lifecycle.placing import Placing
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.lifecycle.returning import Site
 from clienthv.model import profile as profile_model
 from clienthv.model import values
 from clienthv.model.bundle import Manifest, Role
 from clienthv.model.host import Host
-from clienthv.model.plan import Kind, Plan, Strategy
+from clienthv.model.plan import Plan
 from clienthv.model.profile import Boot, Profile, ProfileText
 from clienthv.model.refusals import Refusal, refuse
 from clienthv.model.vm import Options, Seen, Vm
 
-_UEFI: Final = (Strategy.UEFI, Strategy.UEFI_SECURE_BOOT)
+_WORKPLACE: Final = ".clienthv-import-"
+_FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _RESERVE: Final = 64 << 20  # bytes that stay free below the images
 
 
@@ -49,9 +52,10 @@ _AS_IT_IS: Final = Request()
 
 
 class Brought(NamedTuple):
-    """A bundle's VM as its definition tells, before anything is written."""
+    """A bundle's VM as its definition tells, before anything is written; ``uuid`` is one, and may name a folder."""
 
     name: str
+    uuid: str
     before: Remembered
     profile: Profile
     chain: tuple[ProfileText, ...]
@@ -70,8 +74,11 @@ def take_in(connection: Connection, stream: BinaryIO, request: Request, say: liv
     """Make the VM of a bundle. It is not started. Raises every kind of ClienthvError, with nothing left behind."""
     reader = bundles.open_bundle(stream)
     brought = read(reader, request)
-    _refuse_taken(connection, brought)
     site = Site(connection, brought.name)
+    if returning.was_cut_short(site):
+        for sentence in returning.settle(site, say):
+            say(sentence)
+    _refuse_taken(connection, brought)
     host = live.read_host(connection, site.root, brought.name)
     plan, wish = _planned(brought, host)
     disk = _place_of(request, brought, reader.manifest, plan)
@@ -81,18 +88,18 @@ def take_in(connection: Connection, stream: BinaryIO, request: Request, say: liv
     ) as held:  # fmt: skip
         returning.settle_before(site, held, say)
         _refuse_taken(connection, brought)
-        placed = _Placed(connection, brought, reader.manifest, folder, disk)
+        placed = Placing(folder, reader.manifest, disk, brought.uuid)
         try:
-            placed.put(plan)
+            placed.put(plan, connection, site.owner, held)
             vm = _vm(brought, plan, wish.profile, host, placed)
             domain_xml = render.render(vm, host)
             making.define(connection, site.owner, domain_xml, None, held)
             held.started(site.owner)
         except BaseException:
             with attempts.undoing(say):
-                placed.take_back()
                 for sentence in returning.take_back(site, held):
                     say(sentence)
+                placed.remove_folders()
             raise
     return Imported(brought.name, plan, tuple(_changes(brought, plan, host)), placed.kept)
 
@@ -112,11 +119,13 @@ def read(reader: Reader, request: Request = _AS_IT_IS) -> Brought:
         if before is None or not before.profile:
             raise _bad("it has no profile of clienthv's in it")
         _check_seen(before.seen)
+        if (uuid := before.seen.uuid) is None:
+            raise _bad("it has no UUID")
         chain = _tamed(before.profile)
         profile = profile_model.parse(chain)
-    except (DocumentError, ProfileError, ValueError, SyntaxError) as e:
+    except (DocumentError, ProfileError, ValueError, SyntaxError, RecursionError) as e:
         raise _bad(str(getattr(e, "message", e))) from e
-    return Brought(name, before, profile, chain)
+    return Brought(name, uuid, before, profile, chain)
 
 
 def _check_seen(seen: Seen) -> None:
@@ -159,8 +168,7 @@ def _refuse_taken(connection: Connection, brought: Brought) -> None:
     if connection.find(brought.name) is not None:
         msg = f"there is a VM {brought.name} on {connection.uri} already, and it is not overwritten"
         raise GuestError(msg, hint="give another name: clienthv import FILE --name NAME")
-    uuid = brought.before.seen.uuid
-    twin = next((d.name for d in connection.domains() if d.uuid == uuid), None)
+    twin = next((d.name for d in connection.domains() if d.uuid == brought.uuid), None)
     if twin is not None:
         msg = f"the bundle's VM is here already, as {twin}: two of one UUID cannot be"
         raise GuestError(msg, hint=f"clienthv down {twin} --undefine forgets it; its disk image stays")
@@ -184,22 +192,28 @@ def _place_of(request: Request, brought: Brought, manifest: Manifest, plan: Plan
         raise refuse(Refusal.BAD_DEFINITION, msg)
     assert disks[0].disk is not None  # noqa: S101 - the manifest was checked
     suffix = "qcow2" if disks[0].disk.format == "qcow2" else "img"
-    path = Path(request.disk).expanduser().absolute() if request.disk else places.images() / f"{brought.name}.{suffix}"
-    if path.exists() or path.is_symlink():
+    path = _named(request.disk) if request.disk else places.images() / f"{brought.name}.{suffix}"
+    if os.path.lexists(path):
         msg = f"disk image {path} exists already and is not overwritten"
         raise DiskError(msg, hint="give another place: clienthv import FILE --disk PATH")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as e:
-        msg = f"cannot make folder {path.parent}: {e.strerror}"
-        raise DiskError(msg, hint="give --disk with a path you may write to") from e
     return path
+
+
+def _named(text: str) -> Path:
+    if not values.is_plain_text(text):
+        msg = f"the path {text!r} has control characters or is not UTF-8"
+        raise UsageError(msg, hint="give --disk another path")
+    try:
+        return Path(text).expanduser().absolute()
+    except RuntimeError as e:
+        msg = f"the path {text!r} cannot be used: {e}"
+        raise DiskError(msg, hint="give --disk another path") from e
 
 
 def _refuse_no_room(manifest: Manifest, disk: Path | None) -> None:
     if disk is None:
         return
-    free = shutil.disk_usage(disk.parent).free
+    free = shutil.disk_usage(next(p for p in disk.parents if p.exists())).free
     if manifest.size + _RESERVE > free:
         msg = f"the bundle needs {manifest.size >> 20} MiB below {disk.parent}, where {free >> 20} MiB are free"
         raise DiskError(msg, hint="make room, or give --disk with a path on another disk")
@@ -209,26 +223,60 @@ def _refuse_no_room(manifest: Manifest, disk: Path | None) -> None:
 def _unpacked(reader: Reader, disk: Path | None, progress: Progress) -> Iterator[Path]:
     """The bundle's files, verified, in a folder beside the disk's place; gone at the end, with what nobody took."""
     parent = disk.parent if disk is not None else places.state_root()
-    parent.mkdir(parents=True, exist_ok=True)
-    for left in parent.glob(".clienthv-import-*"):
-        _remove_abandoned(left)
-    folder = parent / f".clienthv-import-{os.getpid()}"
-    reader.extract(folder, progress)
+    made = [p for p in (parent, *parent.parents) if not p.exists()]
     try:
-        if disk is not None:
-            _check_image(folder, reader.manifest)
-        yield folder
+        with _workplace(parent) as place:
+            reader.extract(place / "bundle", progress)
+            if disk is not None:
+                _check_image(place / "bundle", reader.manifest)
+            yield place / "bundle"
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for folder in made:
+            with suppress(OSError):  # what is in use stays
+                folder.rmdir()
+
+
+@contextmanager
+def _workplace(parent: Path) -> Iterator[Path]:
+    """A folder of this import alone, locked while it lives: another tells by that what was left by one that is dead."""
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for left in parent.glob(f"{_WORKPLACE}*"):
+            _remove_abandoned(left)
+        place, handle = _locked(parent)
+    except OSError as e:
+        msg = f"cannot make a folder in {parent}: {e.strerror}"
+        raise DiskError(msg, hint="give --disk with a path you may write to") from e
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked(parent: Path) -> tuple[Path, int]:
+    """A new folder and the handle that locks it. One that another import took for abandoned meanwhile is made again."""
+    while True:
+        place = Path(tempfile.mkdtemp(prefix=_WORKPLACE, dir=parent))
+        with suppress(FileNotFoundError):
+            handle = os.open(place, _FOLDER)
+            with suppress(OSError):  # a file system without locks
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            if place.exists():
+                return place, handle
+            os.close(handle)
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Remove what a clienthv that was killed left of an import."""
-    pid = folder.name.rpartition("-")[2]
-    if pid.isdecimal() and not Path("/proc", pid).exists() and folder.is_dir() and not folder.is_symlink():
-        with suppress(OSError):
-            if folder.stat().st_uid == os.geteuid():
+    """Remove what a clienthv that was killed left of an import: a folder of this user's that nobody has locked."""
+    with suppress(OSError):
+        handle = os.open(folder, _FOLDER)
+        try:
+            if os.fstat(handle).st_uid == os.geteuid():
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
+        finally:
+            os.close(handle)
 
 
 def _check_image(folder: Path, manifest: Manifest) -> None:
@@ -241,117 +289,12 @@ def _check_image(folder: Path, manifest: Manifest) -> None:
         raise refuse(Refusal.FORMAT_DISAGREES, msg, "do not use the bundle unless you know who made it")
 
 
-class _Placed:
-    """What was put in place of a bundle's files, for taking it away again."""
-
-    def __init__(
-        self, connection: Connection, brought: Brought, manifest: Manifest, folder: Path, disk: Path | None
-    ) -> None:
-        self._connection, self._brought, self._manifest = connection, brought, manifest
-        self._folder, self.disk = folder, disk
-        self.nvram: Path | None = None
-        self._files: list[Path] = []
-        self._folders: list[Path] = []
-        self.kept: tuple[str, ...] = ()
-
-    def put(self, plan: Plan) -> None:
-        """Put each file where the plan has a use for it, and the rest beside the disk. Raises DiskError."""
-        if self.disk is not None:
-            self._move(self._folder / self._manifest.of(Role.DISK)[0].name, self.disk)
-        kept = []
-        if self._manifest.of(Role.NVRAM):
-            if plan.of(Kind.FIRMWARE).strategy in _UEFI:
-                self.nvram = self._connection.firmware_folder() / f"{self._brought.name}_VARS.fd"
-                self._copy(self._folder / "nvram.fd", self.nvram)
-            else:
-                kept.append(self._keep("nvram.fd", "the UEFI variables, for which this VM has no firmware here"))
-        state = [m.name for m in self._manifest.of(Role.TPM)]
-        if state and plan.of(Kind.TPM).strategy is Strategy.EMULATED and self._brought.before.seen.uuid:
-            folder = self._connection.tpm_folder(self._brought.before.seen.uuid)
-            for name in state:
-                self._copy(self._folder / name, folder / Path(name).name)
-            self._hand_to_swtpm(folder)
-        else:
-            kept += [self._keep(name, "the TPM's state, for which this VM has no TPM here") for name in state]
-        self.kept = tuple(kept)
-
-    def _keep(self, name: str, what: str) -> str:
-        beside = self.disk if self.disk is not None else places.images() / self._brought.name
-        place = beside.with_name(f"{beside.name}.{Path(name).name}")
-        self._move(self._folder / name, place)
-        return f"{what}, is kept in {place}"
-
-    def _move(self, source: Path, place: Path) -> None:
-        """Give a file its place, unless there is one."""
-        self._make(place.parent)
-        try:
-            os.link(source, place)
-        except FileExistsError as e:
-            raise _is_there(place) from e
-        except OSError:
-            self._copy(source, place)
-            return
-        self._files.append(place)
-        place.chmod(0o600)
-
-    def _copy(self, source: Path, place: Path) -> None:
-        self._make(place.parent)
-        try:
-            with place.open("xb") as out, source.open("rb") as data:
-                self._files.append(place)
-                place.chmod(0o600)
-                shutil.copyfileobj(data, out)
-        except FileExistsError as e:
-            raise _is_there(place) from e
-        except OSError as e:
-            msg = f"cannot write {place}: {e.strerror}"
-            raise DiskError(msg, hint="import VMs for qemu:///system as root") from e
-
-    def _make(self, folder: Path) -> None:
-        missing = [p for p in (folder, *folder.parents) if not p.exists()]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as e:
-            msg = f"cannot make folder {folder}: {e.strerror}"
-            raise DiskError(msg, hint="import VMs for qemu:///system as root") from e
-        self._folders += missing
-
-    def _hand_to_swtpm(self, folder: Path) -> None:
-        """Libvirt makes these folders and files swtpm's own account's (src/qemu/qemu_tpm.c; qemu.conf, swtpm_user)."""
-        if not places.is_root():
-            return
-        account = next((name for name in ("swtpm", "tss") if _has_account(name)), None)
-        if account is not None:
-            for path in (folder.parent, folder, *folder.iterdir()):
-                shutil.chown(path, account, account)
-
-    def take_back(self) -> None:
-        """Remove all of it, and the folders that were made for it."""
-        for path in self._files:
-            path.unlink(missing_ok=True)
-        for folder in self._folders:
-            with suppress(OSError):
-                folder.rmdir()
-
-
-def _has_account(name: str) -> bool:
-    try:
-        pwd.getpwnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def _is_there(place: Path) -> DiskError:
-    msg = f"{place} exists already and is not overwritten"
-    return DiskError(msg, hint="move it away, or import under another name: --name NAME")
-
-
-def _vm(brought: Brought, plan: Plan, profile: Profile, host: Host, placed: _Placed) -> Vm:
+def _vm(brought: Brought, plan: Plan, profile: Profile, host: Host, placed: Placing) -> Vm:
     """The VM to define: what its guest has seen stays, files of the other PC go."""
     before = brought.before
     disk = str(placed.disk) if placed.disk is not None else None
-    options = Options(disk=disk, disk_format=before.options.disk_format if disk is not None else None)
+    # Its format is what was looked at. The definition's word could make a raw image one that leads to files of this PC.
+    options = Options(disk=disk, disk_format=placed.disk_format)
     seen = msgspec.structs.replace(before.seen, nvram=str(placed.nvram) if placed.nvram is not None else None)
     return Vm(
         name=brought.name, plan=plan, profile=brought.chain, options=options, storage=files.storage_of(disk),

@@ -72,20 +72,33 @@ def make_disk(disk: str, mib: int, owner: Owner, held: Journal) -> None:
     except OSError as e:
         msg = f"cannot make folder {path.parent}: {e.strerror}"
         raise DiskError(msg, hint="give --disk with a path you may write to") from e
-    stem = path.name.encode()[:100].decode(errors="ignore")
-    part = path.with_name(f".{stem}.{os.getpid()}{NEW_IMAGE}")
-    of_part = Setting(what=What.IMAGE, device=str(part))
-    held.record(Change(setting=of_part, before="absent", after="new"), owner)
+    part = part_of(path, owner, held)
     process.create_image(part, mib)
-    _sync(part)
-    of_image = Setting(what=What.IMAGE, device=str(path))
-    held.record(Change(setting=of_image, before="absent", after=_identity(part)), owner)
     try:
-        _put_in_place(part, path)
+        put(part, path, owner, held)
     except OSError as e:
         msg = f"cannot make disk image {path}: {e.strerror}"
         raise DiskError(msg, hint="give --disk with another path") from e
-    held.forget(of_part)
+    held.forget(Setting(what=What.IMAGE, device=str(part)))
+
+
+def part_of(path: Path, owner: Owner, held: Journal) -> Path:
+    """A name beside a file's place under which it may be made, written down to be removed until it is forgotten."""
+    stem = path.name.encode()[:100].decode(errors="ignore")
+    part = path.with_name(f".{stem}.{os.getpid()}{NEW_IMAGE}")
+    held.record(Change(setting=Setting(what=What.IMAGE, device=str(part)), before="absent", after="new"), owner)
+    return part
+
+
+def put(part: Path, path: Path, owner: Owner, held: Journal) -> None:
+    """Give a file that is whole its place on the same file system, written down first. Raises OSError, HostError.
+
+    FileExistsError is raised where there is one already.
+    """
+    _sync(part)
+    setting = Setting(what=What.IMAGE, device=str(path))
+    held.record(Change(setting=setting, before="absent", after=_identity(part)), owner)
+    _put_in_place(part, path)
 
 
 def _put_in_place(part: Path, path: Path) -> None:

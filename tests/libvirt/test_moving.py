@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -11,7 +12,12 @@ from pathlib import Path
 import pytest
 from sessions import Session
 
+from clienthv import bundles
+from clienthv.bundles import DiskPart, Parts
+
 pytestmark = pytest.mark.libvirt
+
+REPOSITORY = Path(__file__).resolve().parent.parent.parent
 
 SMALL = """\
 extends = "portable"
@@ -41,6 +47,12 @@ class Clienthv:
         return self.pc.as_user(
             "/usr/bin/python3", "-m", "clienthv", "--connect", self._uri, *arguments, PYTHONPATH=str(self.site)
         )
+
+    def meddled(self, what: str, value: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run clienthv with something done at one moment: see tests/meddling.py."""
+        script = self.pc.file("meddling.py", (REPOSITORY / "tests/meddling.py").read_text())
+        words = ("/usr/bin/python3", script, what, value, "--connect", self._uri, *arguments)
+        return self.pc.as_user(*words, PYTHONPATH=str(self.site))
 
     def ok(self, *arguments: str) -> str:
         done = self.run(*arguments)
@@ -78,7 +90,7 @@ def desk(pair: tuple[Clienthv, Clienthv]) -> Iterator[tuple[Clienthv, Clienthv, 
     profile = one.pc.file("small.toml", SMALL)
     image = one.pc.home / "images" / "desk.img"
     made = one.pc.as_user(
-        "sh", "-c", f"truncate -s 64M {image} && printf 'kept' | dd of={image} conv=notrunc seek=80000"
+        "sh", "-c", f"rm -f {image} && truncate -s 64M {image} && printf 'kept' | dd of={image} conv=notrunc seek=80000"
     )
     assert made.returncode == 0, made.stderr
     one.ok("up", profile, "--name", "desk", "--disk", str(image))
@@ -164,6 +176,64 @@ def test_a_bundle_that_was_cut_or_changed_leaves_nothing(desk: tuple[Clienthv, C
     assert two.names() == []
 
 
+def forged(bundle: str, folder: Path, word: str, other: str) -> bytes:
+    """The bundle with another word in its definition, made anew by somebody else."""
+    with Path(bundle).open("rb") as stream:
+        reader = bundles.open_bundle(stream)
+        reader.extract(folder / "taken-apart")
+    definition = reader.definition.decode()
+    assert definition.count(word) == 1
+    definition = definition.replace(word, other)
+    disk = next(m.disk for m in reader.manifest.members if m.disk is not None)
+    image = DiskPart(folder / "taken-apart/disks/0.raw", disk.format, disk.virtual_size)
+    output = io.BytesIO()
+    bundles.write(output, Parts(vm="desk", definition=definition.encode(), created_by="a stranger", disks=(image,)))
+    return output.getvalue()
+
+
+def test_the_image_has_the_format_that_was_looked_at_whatever_the_definition_says(
+    desk: tuple[Clienthv, Clienthv, str], tmp_path: Path
+) -> None:
+    """A raw image may have the header of a qcow2 image in it, which leads to a file of this PC."""
+    one, two, name = desk
+    evil = tmp_path / "evil.qcow2"
+    make = ["qemu-img", "create", "-q", "-f", "qcow2", "-u", "-b", "/etc/passwd", "-F", "raw", str(evil), "64M"]
+    subprocess.run(make, check=True)
+    bundle = exported(one, name)
+    image = one.pc.home / "images/desk.img"
+    with image.open("r+b") as file:
+        file.write(evil.read_bytes())
+    Path(bundle).unlink()
+    made = forged(exported(one, name), tmp_path, '"disk_format": "raw"', '"disk_format": "qcow2"')
+    path = Path(two.pc.file("forged.clienthv", ""))
+    path.write_bytes(made)
+    two.ok("import", str(path))
+    xml = two.pc.ask("dumpxml", "--inactive", name)
+    assert 'name="qemu" type="raw"' in xml.replace("'", '"')
+    assert 'type="qcow2"' not in xml.replace("'", '"')
+
+
+@pytest.mark.parametrize("what", ["kill", "killed-before"])
+def test_an_import_that_is_killed_at_any_step_is_undone(desk: tuple[Clienthv, Clienthv, str], what: str) -> None:
+    one, two, name = desk
+    bundle = exported(one, name)
+    before = two.files()
+    for number in range(1, 20):
+        done = two.meddled(what, str(number), "import", bundle)
+        if done.returncode == 0:
+            assert number > 3
+            break
+        assert done.returncode == -9, done.stderr
+        if number % 2:
+            two.ok("recover")
+            left = {p for p in two.files() if ".clienthv-import-" not in p}  # the next import removes those
+            assert (left, two.names()) == (before, []), number
+    else:
+        raise AssertionError("it never comes to its end")
+    assert two.names() == [name]
+    assert not list((two.pc.home / "data/clienthv/images").glob(".*"))
+
+
 def test_a_vm_that_runs_is_not_exported(desk: tuple[Clienthv, Clienthv, str]) -> None:
     one, _, name = desk
     one.ok("up", name)
@@ -187,6 +257,37 @@ def test_a_running_vm_moves_and_runs_on(desk: tuple[Clienthv, Clienthv, str]) ->
     two.ok("down", name, "--force")
     two.ok("up", name)
     assert two.pc.ask("domstate", name) == "running"
+
+
+def test_a_running_vm_takes_nobodys_place_there(desk: tuple[Clienthv, Clienthv, str]) -> None:
+    one, two, name = desk
+    two.ok("import", exported(one, name))
+    before = two.pc.ask("dumpxml", "--inactive", name)
+    one.ok("up", name)
+    refused = one.run("migrate", name, "--to", two.pc.uri)
+    assert (refused.returncode, "already" in refused.stderr) == (10, True), refused.stderr
+    assert one.pc.ask("domstate", name) == "running"
+    assert two.pc.ask("dumpxml", "--inactive", name) == before
+
+
+def test_a_start_that_was_cut_short_does_not_take_the_image_from_a_vm_that_moved(
+    desk: tuple[Clienthv, Clienthv, str],
+) -> None:
+    one, two, _ = desk
+    profile = one.pc.file("small.toml", SMALL)
+    disk = one.pc.home / "images/new.qcow2"
+    words = ("up", profile, "--name", "other", "--new-disk", "1 MiB", "--disk", str(disk))
+    number = 0
+    while one.pc.ask("list", "--name").split() != ["other"]:  # killed before it wrote down that the VM has started
+        number += 1
+        assert number < 12
+        one.run("recover")
+        assert one.meddled("killed-before", str(number), *words).returncode == -9
+    one.ok("migrate", "other", "--to", two.pc.uri)
+    assert two.pc.ask("domstate", "other") == "running"
+    assert disk.exists()
+    one.run("recover")
+    assert disk.exists()
 
 
 def test_a_vm_that_is_off_is_copied(desk: tuple[Clienthv, Clienthv, str]) -> None:
