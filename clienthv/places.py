@@ -71,6 +71,14 @@ def cache() -> Path:
     return _home() / ".cache" / "clienthv"
 
 
+def expanded(text: str) -> Path:
+    """A path with ~ as the home folder; as it is where nobody has that name."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        return Path(text)
+
+
 def _home() -> Path:
     """The home folder. Raises HostError for an account that has none."""
     try:

@@ -6,11 +6,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import click
 
+from clienthv import places
 from clienthv.cli.common import note, progress, show
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, UsageError
@@ -62,11 +62,11 @@ def export_command(connect: str | None, name: str, output: str) -> None:
                 raise UsageError(msg, hint="give -o FILE, or a pipe")
             done = exporting.to_stream(connection, name, sys.stdout.buffer, told)
         else:
-            done = exporting.to_file(connection, name, Path(output).expanduser(), told)
+            done = exporting.to_file(connection, name, places.expanded(output), told)
     for sentence in done.left:
         note(visible(sentence))
     if output != "-":
-        size = Path(output).expanduser().stat().st_size
+        size = places.expanded(output).stat().st_size
         click.echo(f"wrote {output}: {size / _MIB:.1f} MiB" if size >= _MIB else f"wrote {output}: {size >> 10} KiB")
 
 
@@ -94,7 +94,7 @@ def _stream(bundle: str) -> Iterator[BinaryIO]:
     if bundle == "-":
         yield sys.stdin.buffer
         return
-    path = Path(bundle).expanduser()
+    path = places.expanded(bundle)
     try:
         stream = path.open("rb")
     except OSError as e:

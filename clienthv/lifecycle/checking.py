@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
 
-from clienthv import portability
+from clienthv import places, portability
 from clienthv.errors import ClienthvError, DiskError, GuestError
 from clienthv.hypervisor import Connection, cpu_map
 from clienthv.lifecycle import live, subjects, targets
@@ -33,7 +33,7 @@ class Looking(NamedTuple):
 
 def subject_of(name: str, how: Looking, say: live.Say) -> Subject:
     """What a name or path means: a file by its content, else a VM. Raises every kind of ClienthvError."""
-    path = Path(name).expanduser()
+    path = places.expanded(name)
     if path.is_dir():
         msg = f"{name} is a folder"
         raise DiskError(msg, hint="give an image, a bundle, a domain XML file, or the name of a VM")
