@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import BinaryIO, Final, Literal, NamedTuple, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 import zstandard
 
@@ -19,6 +19,7 @@ from clienthv.bundles.progress import Count, Progress
 from clienthv.errors import DiskError, RefusedError
 from clienthv.model import bundle
 from clienthv.model.bundle import Manifest, Member, Role
+from clienthv.model.image import RunFormat
 
 _LEVEL: Final = 3
 _MOST_THREADS: Final = 4  # the checksums, in one thread, keep no more of them busy
@@ -33,7 +34,7 @@ class DiskPart(NamedTuple):
     """An image that nobody writes to; ``virtual_size`` is what the guest sees, in bytes."""
 
     path: Path
-    format: Literal["qcow2", "raw"]
+    format: RunFormat
     virtual_size: int
 
 

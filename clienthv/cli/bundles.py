@@ -6,26 +6,19 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import click
 
 from clienthv import places
-from clienthv.cli.common import note, progress, show
+from clienthv.cli.common import note, open_connection, progress, show
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, UsageError
-from clienthv.hypervisor import Connection
-from clienthv.lifecycle import checking, exporting, importing, live, migrating, targets
+from clienthv.lifecycle import checking, exporting, importing, migrating, targets
 from clienthv.model.host import Host
 
 _EVERY = 0.5  # seconds between two lines of progress
 _MIB = 1 << 20
-
-
-def _open(connect: str | None) -> Connection:
-    choice = live.choose(connect)
-    note(f"connection: {choice.uri} ({choice.reason})")
-    return Connection(choice, waiting=note)
 
 
 @contextmanager
@@ -55,7 +48,7 @@ def export_command(connect: str | None, name: str, output: str) -> None:
 
     clienthv import makes a VM of it on another PC. The VM stays here.
     """
-    with _open(connect) as connection, _moved(f"exporting {name}") as told:
+    with open_connection(connect) as connection, _moved(f"exporting {name}") as told:
         if output == "-":
             if sys.stdout.isatty():
                 msg = "a bundle is no text for a terminal"
@@ -80,7 +73,7 @@ def import_command(connect: str | None, bundle: str, name: str | None, disk: str
 
     Nothing is overwritten. What changed since it was exported is said, and what this PC has no use for is kept.
     """
-    with _open(connect) as connection, _stream(bundle) as stream, _moved(f"importing {bundle}") as told:
+    with open_connection(connect) as connection, _stream(bundle) as stream, _moved(f"importing {bundle}") as told:
         made = importing.take_in(connection, stream, importing.Request(name, disk), note, told)
     for sentence in (*made.changes, *made.kept):
         note(visible(sentence))
@@ -127,18 +120,18 @@ def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> 
     show(report.lines(check, name))
     if dry_run:
         return
-    with _open(connect) as connection:
+    with open_connection(connect) as connection:
         domain = connection.domain(name)
         migrating.must_not_sleep(domain)
         running = domain.is_active()
         migrating.refuse_blocked(name, check, running=running)
         with _moved(f"moving {name}") as told:
-            done: Any = (
+            done = (
                 migrating.live_move(connection, name, target, note, lambda left, total: told(total - left, total))
                 if running
                 else migrating.cold_move(connection, name, uri, note, told)
             )
-    show(["", *done.said])
+    show(["", *done])
 
 
 def _no_document(name: str) -> Host:

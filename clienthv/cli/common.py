@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -17,6 +18,9 @@ from clienthv import api
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
 from clienthv.model.host import LISTED, Host
+
+if TYPE_CHECKING:
+    from clienthv.hypervisor import Connection
 
 host_option = click.option(
     "--host",
@@ -30,6 +34,16 @@ host_option = click.option(
 def note(text: str) -> None:
     """A line for the person, beside the output."""
     click.echo(text, err=True)
+
+
+def open_connection(connect: str | None) -> Connection:
+    """The connection that a command works on; which it is, and why, is told."""
+    from clienthv.hypervisor import Connection
+    from clienthv.lifecycle import live
+
+    choice = live.choose(connect)
+    note(f"connection: {choice.uri} ({choice.reason})")
+    return Connection(choice, waiting=note)
 
 
 def the_host(host_file: str | None, connect: str | None) -> Host:

@@ -87,7 +87,9 @@ def _baseline(found: Baseline, *, as_json: bool) -> None:
 def _load(source: str | None, connect: str | None) -> Host | None:
     if source is None:
         return None
-    return api.inspect(connect) if source == "local" else api.load_host(source)
+    from clienthv.lifecycle import targets
+
+    return api.inspect(connect) if source == targets.LOCAL else api.load_host(source)
 
 
 def _spread(names: Iterable[str]) -> Iterator[str]:

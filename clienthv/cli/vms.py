@@ -5,22 +5,15 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
-from clienthv.cli.common import note, progress, show, write_file
+from clienthv.cli.common import note, open_connection, progress, show, write_file
 from clienthv.cli.text import visible
 from clienthv.errors import ClienthvError
-from clienthv.hypervisor import Connection
-from clienthv.lifecycle import keeping, live, looking, returning, starting, stopping, watching
+from clienthv.lifecycle import keeping, looking, returning, starting, stopping, watching
 from clienthv.lifecycle.attempts import Request
 from clienthv.lifecycle.files import Wanted
 from clienthv.lifecycle.returning import Site
 from clienthv.model.plan import Kind
 from clienthv.model.roles import RoleName
-
-
-def _open(connect: str | None) -> Connection:
-    choice = live.choose(connect)
-    note(f"connection: {choice.uri} ({choice.reason})")
-    return Connection(choice, waiting=note)
 
 
 @click.command("up", epilog='Example: clienthv up balanced --name desk --new-disk "40 GiB" --cdrom debian.iso --wait')
@@ -65,7 +58,7 @@ def up_command(
 
     files = Wanted(disk, new_disk, cdrom, kernel, initrd, cmdline)
     kinds = keeping.KEPT_KINDS if "all" in upgrade else tuple(map(Kind, upgrade))
-    with _open(connect) as connection:
+    with open_connection(connect) as connection:
         with progress(f"starting {name or target}"):
             started = starting.up(connection, Request(target, name, files, redefine, kinds, strict), note)
         if started.already_running:
@@ -89,7 +82,7 @@ def up_command(
 @click.pass_obj
 def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: int) -> None:
     """Ask a VM to shut down, wait, undo what it needed of the host, and say what happened."""
-    with _open(connect) as connection, progress(f"waiting for {name} to shut down"):
+    with open_connection(connect) as connection, progress(f"waiting for {name} to shut down"):
         done = stopping.down(connection, name, stopping.How(force, undefine, timeout), note)
     show(done)
 
@@ -108,7 +101,7 @@ def attach_command(connect: str | None, name: str, device: str, allow: tuple[str
     from clienthv.lifecycle import plugging
 
     what = plugging.Plugged.parse(device)
-    with _open(connect) as connection, progress(f"attaching {device}"):
+    with open_connection(connect) as connection, progress(f"attaching {device}"):
         got = plugging.attach(connection, name, what, tuple(map(RoleName, allow)), note)
     along = [f for f in got.functions if f != got.device]
     show([f"VM {name} has {got.device} ({got.backing})" + (f" with {', '.join(along)}" if along else "")])
@@ -125,7 +118,7 @@ def detach_command(connect: str | None, name: str, device: str, timeout: int) ->
     from clienthv.lifecycle import plugging
 
     what = plugging.Plugged.parse(device)
-    with _open(connect) as connection, progress(f"waiting for {name} to let go of {device}"):
+    with open_connection(connect) as connection, progress(f"waiting for {name} to let go of {device}"):
         done = plugging.detach(connection, name, what, timeout, note)
     show(done)
 
@@ -153,7 +146,7 @@ def list_command(connect: str | None, as_json: bool) -> None:
     """List the VMs of the connection, with the strategy of each device."""
     from clienthv.report import vms
 
-    with _open(connect) as connection:
+    with open_connection(connect) as connection:
         rows = tuple(looking.rows(connection, note))
     facts = [vms.facts(*row) for row in rows]
     if as_json:
@@ -173,7 +166,7 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
     """
     from clienthv.report import plans, vms
 
-    with _open(connect) as connection:
+    with open_connection(connect) as connection:
         try:
             for sentence in returning.settle(Site(connection, name), note):
                 note(visible(sentence))
@@ -197,7 +190,7 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
 @click.pass_obj
 def screenshot_command(connect: str | None, name: str, output: str, settle: int | None) -> None:
     """Write a PNG of a VM's screen."""
-    with _open(connect) as connection, progress(f"waiting for the screen of {name}"):
+    with open_connection(connect) as connection, progress(f"waiting for the screen of {name}"):
         if settle is None:
             picture = looking.screenshot(connection, name)
         else:
@@ -228,6 +221,6 @@ def view_command(connect: str | None, name: str) -> None:
 
 def _running(connect: str | None, name: str) -> str:
     """The connection's URI, when the VM is there and runs."""
-    with _open(connect) as connection:
+    with open_connection(connect) as connection:
         looking.must_run(connection.domain(name))
         return connection.uri

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -19,6 +19,7 @@ from clienthv.errors import DiskError, HostError
 from clienthv.images import booting, kept, linux, ties, windows
 from clienthv.images.seen import MOST, Root, Seen
 from clienthv.model.contents import Answer, ImageContents
+from clienthv.model.image import RunFormat
 
 SECONDS: Final = 180.0
 """How long looking inside may take: 15 to 20 s were measured without KVM, on two busy cores."""
@@ -45,7 +46,7 @@ class _Look(NamedTuple):
 
 def inspect(
     path: Path,
-    image_format: Literal["qcow2", "raw"],
+    image_format: RunFormat,
     *,
     cache: Path | None,
     say: Callable[[str], None],

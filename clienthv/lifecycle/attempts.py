@@ -184,9 +184,7 @@ def _still_offered(seen: Seen, plan: Plan, host: Host, say: live.Say) -> Seen:
     for kind, was in ((Kind.FIRMWARE, seen.firmware), (Kind.DISK, seen.disk)):
         if was is not None and now[kind] is not was:
             say(f"the guest had {kind} {was}; this PC cannot offer it, so it sees {now[kind]} now and may not start")
-    capabilities = host.stack.capabilities if host.stack is not None else None
-    offered = capabilities.machine_types if capabilities is not None else ()
-    if seen.machine and offered and seen.machine not in offered:
+    kept = keeping.offered(seen, host)
+    if kept.machine != seen.machine:
         say(f"the guest had machine type {seen.machine}; this QEMU does not know it, so it sees the newest now")
-        return msgspec.structs.replace(seen, machine=None)
-    return seen
+    return kept

@@ -14,6 +14,7 @@ from clienthv.images import formats
 from clienthv.lifecycle import remembered
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model.bundle import Manifest
+from clienthv.model.image import run_format
 
 _TPM_FILES: Final = ("tpm2-00.permall", "tpm2-00.savestate", "tpm2-00.volatilestate")
 """What swtpm keeps (swtpm, src/swtpm/swtpm_nvstore_dir.c), but for its lock."""
@@ -93,12 +94,12 @@ def _disk(before: Remembered) -> DiskPart | None:
         raise DiskError(msg, hint="is the disk that it lies on mounted?") from e
     except OSError as e:
         raise _unreadable("disk image", before.name, e) from e
-    known = next((f for f in ("qcow2", "raw") if f == before.options.disk_format), None)
-    facts = formats.look(path, known=known)
-    if facts.format not in ("qcow2", "raw") or facts.virtual_size is None:
+    facts = formats.look(path, known=run_format(before.options.disk_format))
+    form = run_format(facts.format)
+    if form is None or facts.virtual_size is None:
         msg = f"{path} is a {facts.format} image; a bundle holds qcow2 and raw images"
         raise DiskError(msg, hint=f"qemu-img convert -O qcow2 {path} NEW.qcow2")
-    return DiskPart(path, facts.format, facts.virtual_size)
+    return DiskPart(path, form, facts.virtual_size)
 
 
 def _nvram(before: Remembered) -> bytes | None:

@@ -12,11 +12,10 @@ from clienthv.hypervisor import Connection
 from clienthv.images import formats
 from clienthv.lifecycle import remembered
 from clienthv.model import values
-from clienthv.model.image import Format
+from clienthv.model.image import RUN_FROM, run_format
 from clienthv.model.profile import Boot, Profile
 from clienthv.model.vm import Options, Storage
 
-_FORMATS: Final[tuple[Format, ...]] = ("qcow2", "raw")
 _LINUX_AT: Final = 0x202  # kernel, Documentation/arch/x86/boot.rst: the header's magic
 _HEAD: Final = 0x206
 # cpio (newc, crc), gzip, xz, zstd, lz4 (legacy), bzip2, lzma: what a kernel takes as initial RAM disk
@@ -62,9 +61,9 @@ def _format(disk: Path | None, before: Options, *, new: bool) -> str | None:
     """An image's format. It is looked at once: a guest could write a raw image so that it looks like another."""
     if disk is None or new:
         return None if disk is None else "qcow2"
-    known = next((f for f in _FORMATS if str(disk) == before.disk and f == before.disk_format), None)
+    known = run_format(before.disk_format) if str(disk) == before.disk else None
     found = formats.look(disk, known=known, check=known is None).format
-    if found not in _FORMATS:
+    if found not in RUN_FROM:
         msg = f"{disk} is a {found} image; VMs are run from qcow2 or raw images"
         raise DiskError(msg, hint=f"qemu-img convert -O qcow2 {disk} NEW.qcow2")
     return found

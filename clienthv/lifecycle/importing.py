@@ -298,17 +298,8 @@ def _vm(brought: Brought, plan: Plan, profile: Profile, host: Host, placed: Plac
     seen = msgspec.structs.replace(before.seen, nvram=str(placed.nvram) if placed.nvram is not None else None)
     return Vm(
         name=brought.name, plan=plan, profile=brought.chain, options=options, storage=files.storage_of(disk),
-        seen=_offered(seen, host), hardware=keeping.hardware(plan, profile, before, host),
+        seen=keeping.offered(seen, host), hardware=keeping.hardware(plan, profile, before, host),
     )  # fmt: skip
-
-
-def _offered(seen: Seen, host: Host) -> Seen:
-    """What the guest has seen, with the newest machine type where this QEMU does not know the one it had."""
-    capabilities = host.stack.capabilities if host.stack is not None else None
-    offered = capabilities.machine_types if capabilities is not None else ()
-    if seen.machine and offered and seen.machine not in offered:
-        return msgspec.structs.replace(seen, machine=None)
-    return seen
 
 
 def _changes(brought: Brought, plan: Plan, host: Host) -> Iterator[str]:
@@ -316,7 +307,7 @@ def _changes(brought: Brought, plan: Plan, host: Host) -> Iterator[str]:
     before = brought.before
     yield from keeping.changes(before, plan, host)
     yield from differences.between(before.plan, plan, was="was")
-    if before.seen.machine != _offered(before.seen, host).machine:
+    if before.seen.machine != keeping.offered(before.seen, host).machine:
         yield f"the guest had machine type {before.seen.machine}; this QEMU does not know it, so it sees the newest"
     if plan.memory_mib < before.plan.memory_mib:
         yield f"it gets {plan.memory_mib} MiB of memory; it had {before.plan.memory_mib}"

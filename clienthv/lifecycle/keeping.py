@@ -102,6 +102,15 @@ def pinned(profile: Profile, seen: Seen) -> Profile:
     return msgspec.structs.replace(profile, devices=devices)
 
 
+def offered(seen: Seen, host: Host) -> Seen:
+    """What the guest has seen, without a machine type that this QEMU does not know: it sees the newest then."""
+    capabilities = host.stack.capabilities if host.stack is not None else None
+    machines = capabilities.machine_types if capabilities is not None else ()
+    if seen.machine and machines and seen.machine not in machines:
+        return msgspec.structs.replace(seen, machine=None)
+    return seen
+
+
 def _was(before: Remembered) -> Profile:
     return profile_model.parse(before.profile) if before.profile else Profile()
 

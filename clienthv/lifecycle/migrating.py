@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from lxml import etree
@@ -24,13 +24,6 @@ from clienthv.model.portability import Check, Severity, Verdict
 from clienthv.portability import Target
 
 
-class Moved(NamedTuple):
-    """How a VM got there, and what happened to it and to what it had here, in sentences."""
-
-    live: bool
-    said: tuple[str, ...]
-
-
 def refuse_blocked(name: str, check: Check, *, running: bool) -> None:
     """Refuse what the check does not allow. Raises NotPortableError."""
     if check.verdict is Verdict.BLOCKED:
@@ -43,8 +36,12 @@ def refuse_blocked(name: str, check: Check, *, running: bool) -> None:
         raise NotPortableError(msg, hint=f"clienthv down {name}, then migrate it: it is copied then")
 
 
-def live_move(connection: Connection, name: str, target: Target, say: live.Say, progress: moving.Progress) -> Moved:
-    """Move a running guest; what it had of this host is given back. Raises HypervisorError and its kin.
+def live_move(
+    connection: Connection, name: str, target: Target, say: live.Say, progress: moving.Progress
+) -> tuple[str, ...]:
+    """Move a running guest, and give back what it had of this host; what was done, in sentences.
+
+    Raises HypervisorError and its kin.
 
     A start of it that was cut short is brought to an end first: afterwards nobody here could tell that it had run, and
     its image would be taken away from it.
@@ -64,7 +61,7 @@ def live_move(connection: Connection, name: str, target: Target, say: live.Say, 
         said += returning.settle(site, say)
     except ClienthvError as e:
         said.append(e.message)
-    return Moved(live=True, said=tuple(said))
+    return tuple(said)
 
 
 def _refuse_taken(destination: Connection, domain: Domain) -> None:
@@ -111,8 +108,8 @@ def _address(choice: Choice, connection: Connection) -> Iterator[str | None]:
         yield f"unix://{folder}/memory"
 
 
-def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progress: Progress) -> Moved:
-    """Copy a VM that is off to another connection of this PC, or to the clienthv of another PC through ssh.
+def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progress: Progress) -> tuple[str, ...]:
+    """Copy a VM that is off to another connection of this PC, or through ssh to another; what was done, in sentences.
 
     The VM here stays as it is: whoever moved it forgets it once it runs there. Raises every kind of ClienthvError.
     """
@@ -124,7 +121,7 @@ def cold_move(connection: Connection, name: str, uri: str, say: live.Say, progre
         said = _through_ssh(connection, name, choice, progress)
     else:
         said = _beside(connection, name, choice, say, progress)
-    return Moved(live=False, said=(*said, f"VM {name} is still here too: clienthv down {name} --undefine forgets it"))
+    return (*said, f"VM {name} is still here too: clienthv down {name} --undefine forgets it")
 
 
 def _beside(connection: Connection, name: str, choice: Choice, say: live.Say, progress: Progress) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import msgspec
 
@@ -21,15 +21,13 @@ from clienthv.model import profile as profile_model
 from clienthv.model.bundle import Role
 from clienthv.model.contents import ImageContents
 from clienthv.model.domain import DomainFacts, State
-from clienthv.model.guest import GuestOs
 from clienthv.model.host import Host
-from clienthv.model.image import ImageFacts
+from clienthv.model.image import ImageFacts, run_format
 from clienthv.model.plan import Decision, Kind
 from clienthv.model.profile import Profile
 from clienthv.portability import Subject, Wish, devices, today
 from clienthv.strategies import Kept
 
-_RUN_FROM: Final[tuple[Literal["qcow2", "raw"], ...]] = ("qcow2", "raw")
 # What libvirt takes for shared (src/util/virfile.c, virFileIsSharedFSType), by the names of /proc/self/mountinfo.
 _SHARED: Final = frozenset(
     {"nfs", "nfs4", "cifs", "smb3", "gfs2", "ocfs2", "afs", "ceph", "gpfs", "fuse.glusterfs", "fuse.quobyte", "acfs"}
@@ -150,14 +148,10 @@ def _ours(facts: DomainFacts, before: Remembered, source: Host | None) -> Subjec
         ask=ask,
         domain=facts,
         today=_first(before.plan.decisions),
-        guest=_guest(profile),
+        guest=guests.read(profile.guest.os),
         source=source,
         ours=True,
     )
-
-
-def _guest(profile: Profile) -> GuestOs:
-    return guests.read(profile.guest.os)
 
 
 def _first(decisions: tuple[Decision, ...]) -> Mapping[Kind, Decision]:
@@ -194,7 +188,7 @@ def _images(facts: DomainFacts) -> Iterator[tuple[str, ImageFacts]]:
     for disk in facts.writable:
         if disk.source is None or disk.type != "file" or not disk.source.startswith("/"):
             continue
-        known = next((f for f in _RUN_FROM if f == disk.format), None)
+        known = run_format(disk.format)
         with suppress(ClienthvError, OSError):
             path = Path(disk.source)
             image = formats.look(path, trusted_chain=True, known=known)
@@ -222,11 +216,10 @@ def _contents(images: Mapping[str, ImageFacts], facts: DomainFacts, say: live.Sa
 
 
 def _inside(path: Path, image: ImageFacts, say: live.Say) -> ImageContents:
-    if image.format not in ("qcow2", "raw"):
+    form = run_format(image.format)
+    if form is None:
         return ImageContents(problem=f"{image.format} images are not looked into; convert it to qcow2")
-    return image_contents.inspect(
-        path, image.format, cache=places.cache() / "images", say=say, kvm=inspect_pc.kvm_is_usable()
-    )
+    return image_contents.inspect(path, form, cache=places.cache() / "images", say=say, kvm=inspect_pc.kvm_is_usable())
 
 
 def is_shared(path: str) -> bool | None:

@@ -6,7 +6,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from clienthv import places
 from clienthv.errors import ClienthvError, HostError
@@ -17,13 +17,6 @@ from clienthv.portability import Subject, Target
 
 LOCAL: Final = "local"
 """The word for the PC that clienthv runs on, with the libvirt that it would use."""
-
-
-class Unread(NamedTuple):
-    """A target that could not be read, and why."""
-
-    name: str
-    problem: ClienthvError
 
 
 def is_uri(name: str) -> bool:

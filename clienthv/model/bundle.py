@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from clienthv.errors import RefusedError
+from clienthv.model.image import RunFormat
 from clienthv.model.refusals import Refusal, refuse
 from clienthv.model.values import Count, as_json, is_plain_text, is_vm_name
 
@@ -56,7 +57,7 @@ class Disk(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ``allocated`` is what the file took of the disk below it where it was read; None means unknown.
     """
 
-    format: Literal["qcow2", "raw"]
+    format: RunFormat
     virtual_size: Count
     length: Count
     allocated: Count | None = None

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Final, Literal, get_args
 
 import msgspec
 
 from clienthv.model.values import Count
 
 Format = Literal["qcow2", "raw", "vmdk", "vdi", "vhd", "vhdx", "qed"]
+RunFormat = Literal["qcow2", "raw"]
+RUN_FROM: Final[tuple[RunFormat, ...]] = get_args(RunFormat)
+"""The formats that VMs are run from."""
+
+
+def run_format(name: str | None) -> RunFormat | None:
+    """The format of this name that VMs are run from; None for any other."""
+    return next((f for f in RUN_FROM if f == name), None)
 
 
 class ImageFacts(msgspec.Struct, frozen=True, kw_only=True):

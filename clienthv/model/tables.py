@@ -22,6 +22,8 @@ Driver = Literal["virtio", "nvidia", "amd", "intel"]
 CpuModel = Literal["host-passthrough", "host-model", "x86-64-v1", "x86-64-v2", "x86-64-v3", "x86-64-v4"]
 DiskBus = Literal["virtio-blk", "virtio-scsi"]
 DRIVERS: Final = get_args(Driver)
+DRIVER_OF: Final[dict[str, Driver]] = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
+"""What drives a graphics card, by the PCI vendor that makes it."""
 CPU_MODELS: Final = get_args(CpuModel)
 Size = Annotated[str, Meta(pattern=values.SIZE_PATTERN, description="a size with its unit: 512 MiB, 8 GiB")]
 Ladder = Annotated[tuple[Strategy, ...], Meta(min_length=1, description="strategies, the most wanted first")]

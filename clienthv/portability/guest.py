@@ -10,10 +10,10 @@ from clienthv.model.guest import GuestOs
 from clienthv.model.plan import Kind, Plan, Strategy
 from clienthv.model.portability import Code
 from clienthv.model.profile import Profile
+from clienthv.model.tables import DRIVER_OF
 from clienthv.portability.subject import Findings, Subject, Target, blocks, changes, unknown, warns
 
 _DRIVERS: Final = {"virtio": "virtio-blk", "virtio-scsi": "virtio-scsi", "sata": "ahci", "ide": "ide"}
-_GPU: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
 _SHOWN: Final = 6
 _NOBODY: Final = "nobody looked"
 
@@ -172,7 +172,7 @@ def _left_over(contents: ImageContents) -> Findings:
 def _graphics(contents: ImageContents, plan: Plan, target: Target) -> Findings:
     gpu = plan.of(Kind.GPU)
     function = target.host.by_address.get(gpu.device or "")
-    vendor = _GPU.get(function.vendor_id or "") if function is not None else None
+    vendor = DRIVER_OF.get(function.vendor_id or "") if function is not None else None
     if vendor is not None and contents.gpu_drivers is not None and vendor not in contents.gpu_drivers:
         yield warns(
             Code.GPU_DRIVER,

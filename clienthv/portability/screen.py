@@ -8,9 +8,8 @@ from clienthv.model.domain import DomainFacts
 from clienthv.model.plan import Kind
 from clienthv.model.portability import Code
 from clienthv.portability.subject import Findings, Subject, Target, changes, stops_live, warns
+from clienthv.strategies import audio
 
-_VIRTIO_SOUND_QEMU: Final = (8, 2)  # QEMU 8.2 release notes: new device virtio-sound
-_VIRTIO_SOUND_LIBVIRT: Final = (10, 4)  # libvirt 10.4.0 release notes: sound model 'virtio'
 _ANYWHERE: Final = ("0.0.0.0", "127.0.0.1", "::", "::1", "localhost")  # noqa: S104 - compared, not listened on
 _PACKAGES: Final = {
     "spice": "install qemu-system-modules-spice",
@@ -135,15 +134,11 @@ def _virtio_sound(target: Target) -> Findings:
         "QEMU's virtio-sound cannot be sent to another PC while it runs",
         "sound model ich9 can",
     )
-    for program, have, need in (
-        ("QEMU", target.qemu, _VIRTIO_SOUND_QEMU),
-        ("libvirt", target.libvirt, _VIRTIO_SOUND_LIBVIRT),
-    ):
-        if have is not None and have < need:
-            yield changes(
-                Code.SOUND,
-                what,
-                f"{program} {'.'.join(map(str, have))} there does not know it ({'.'.join(map(str, need))} does)",
-                f"update {program} there",
-                Kind.AUDIO,
-            )
+    for program, version, knows in audio.without_virtio_sound(target.host.stack):
+        yield changes(
+            Code.SOUND,
+            what,
+            f"{program} {version} there does not know it ({knows} does)",
+            f"update {program} there",
+            Kind.AUDIO,
+        )

@@ -7,7 +7,7 @@ from typing import Final
 
 from clienthv.model import values
 from clienthv.model.domain import DiskFacts, DomainFacts
-from clienthv.model.image import ImageFacts
+from clienthv.model.image import RUN_FROM, ImageFacts
 from clienthv.model.plan import Kind
 from clienthv.model.portability import Code
 from clienthv.portability.subject import Findings, Subject, Target, blocks, changes, info, stops_live, unknown, warns
@@ -15,7 +15,6 @@ from clienthv.portability.subject import Findings, Subject, Target, blocks, chan
 _GIB: Final = 1 << 30
 _OF_A_BOARD: Final = ("ide", "fdc", "sata")
 """Buses that boards bring along: the capabilities are those of one board, and the definition's has its own."""
-_RUN_FROM: Final = ("qcow2", "raw")
 _LOCAL: Final = ("file", "block", "volume")
 _DIRECT: Final = ("none", "directsync")
 _DROPS_CACHE: Final = (4, 0)
@@ -151,7 +150,7 @@ def _image(image: ImageFacts, subject: Subject) -> Findings:
             "a process has it open to write, most likely a VM that runs: a copy that is made now is not whole",
             f"shut that VM down first; lsof {shlex.quote(image.path)} names the process",
         )
-    if image.format is not None and image.format not in _RUN_FROM:
+    if image.format is not None and image.format not in RUN_FROM:
         yield warns(
             Code.DISK_FORMAT,
             image.path,

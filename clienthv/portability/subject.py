@@ -84,16 +84,8 @@ class Target(NamedTuple):
     @property
     def qemu(self) -> tuple[int, ...] | None:
         """Its QEMU's version in numbers."""
-        return _numbers(self.host.stack.qemu_version if self.host.stack is not None else None)
-
-    @property
-    def libvirt(self) -> tuple[int, ...] | None:
-        """Its libvirt's version in numbers."""
-        return _numbers(self.host.stack.libvirt_version if self.host.stack is not None else None)
-
-
-def _numbers(version: str | None) -> tuple[int, ...] | None:
-    return values.version(version) if version else None
+        version = self.host.stack.qemu_version if self.host.stack is not None else None
+        return values.version(version) if version else None
 
 
 def blocks(code: Code, what: str, why: str, fix: str | None = None, device: Kind | None = None) -> Finding:

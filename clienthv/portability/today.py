@@ -12,13 +12,12 @@ from clienthv.model.domain import DomainFacts, HostDevice
 from clienthv.model.host import PciFunction
 from clienthv.model.plan import STRATEGIES, Decision, Kind, Strategy
 from clienthv.model.profile import DEFAULT_LADDERS, Device, Devices, Guest, Profile, SizeOf
-from clienthv.model.tables import Driver
+from clienthv.model.tables import DRIVER_OF, Driver
 from clienthv.model.values import PciAddress
 from clienthv.portability.network import plug_of
 
 _S = Strategy
 _KIND_OF_CLASS: Final = {"03": Kind.GPU, "02": Kind.NIC, "01": Kind.DISK, "04": Kind.AUDIO, "0c": Kind.USB}
-_DRIVER_OF: Final[dict[str, Driver]] = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
 _LEAST_MIB: Final = 1024
 _BELOW: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.CPU: (_S.BINARY_TRANSLATION,),
@@ -126,7 +125,7 @@ def _drivers(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> tuple
     cards = (functions.get(d.address or "") for d in domain.host_devices)
     vendors = {f.vendor_id for f in cards if f is not None and f.base_class.startswith("03")}
     found: list[Driver] = ["virtio"] if virtio else []
-    found += [driver for vendor, driver in _DRIVER_OF.items() if vendor in vendors]
+    found += [driver for vendor, driver in DRIVER_OF.items() if vendor in vendors]
     return tuple(found)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from clienthv.model import values
+from clienthv.model.host import Stack
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.strategies import pci
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
@@ -51,9 +53,14 @@ def objections(option: Option, question: Question) -> Objections:
         yield from pci.named_passthrough(option, question, Kind.AUDIO)
     elif option.strategy is Strategy.PARAVIRTUAL:
         yield from needs_virtio(option, question, "sound")
-        for program, field, since in _VIRTIO_SOUND:
-            version = getattr(question.host.stack, field, None)
-            if version is not None and values.version(version)[:2] < since:
-                knows = ".".join(map(str, since))
-                detail = f"{program} {version} does not know virtio-sound ({knows} does)"
-                yield reject(option, Reason.NOT_IN_QEMU, detail, f"update {program}")
+        for program, version, knows in without_virtio_sound(question.host.stack):
+            detail = f"{program} {version} does not know virtio-sound ({knows} does)"
+            yield reject(option, Reason.NOT_IN_QEMU, detail, f"update {program}")
+
+
+def without_virtio_sound(stack: Stack | None) -> Iterator[tuple[str, str, str]]:
+    """What is too old for it: libvirt or QEMU, its version, and the first that knows it."""
+    for program, field, since in _VIRTIO_SOUND:
+        version = getattr(stack, field, None)
+        if version is not None and values.version(version)[:2] < since:
+            yield program, version, ".".join(map(str, since))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Reason, Strategy
+from clienthv.model.tables import DRIVER_OF
 from clienthv.strategies import graphics_cards, mdev, pci, screens, sriov
 from clienthv.strategies.frame import Objections, Option, Options, Question, needs_virtio, omitted, reject
-
-_DRIVER_OF: Final = {"10de": "nvidia", "1002": "amd", "8086": "intel"}
 
 
 def options(strategy: Strategy, question: Question) -> Options:
@@ -96,7 +93,7 @@ def _guest_driver(option: Option, question: Question) -> Objections:
         detail = f"no maker of graphics cards for PCI Express has drivers for {question.guest.id}"
         yield reject(option, Reason.NO_GUEST_DRIVER, detail)
         return
-    driver = _DRIVER_OF.get(gpu.vendor_id)
+    driver = DRIVER_OF.get(gpu.vendor_id)
     if driver is None:
         yield reject(
             option, Reason.NO_GUEST_DRIVER, f"PCI vendor {gpu.vendor_id} makes no GPU that guests have drivers for"
