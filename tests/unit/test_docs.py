@@ -196,8 +196,9 @@ def test_a_relative_link_leads_somewhere(path: Path) -> None:
 
 
 def commands(text: str) -> Iterator[list[str]]:
-    """What a reader is told to type, fenced or inline: the words after ``clienthv``, up to a shell operator."""
+    """What a reader is told to type, fenced, indented or inline: what follows ``clienthv``, up to a shell operator."""
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, LINES)
+    blocks += re.findall(r"^    (clienthv .*)$", text, re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").split("\n")]
     inline = re.findall(r"`(clienthv [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=LINES))
     for line in lines + inline:
