@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean docs
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -31,7 +31,7 @@ unit: setup ## Run the tests that take seconds
 libvirt: test-setup ## Run the tests on the real libvirt QEMU driver
 	@$(BIN)/pytest -m libvirt
 
-golden: setup ## Write the golden plans and domains anew; look at the difference before committing it
+golden: setup ## Write the golden plans, domains and pages anew; look at the difference before committing it
 	@$(BIN)/pytest tests/golden --regen
 
 bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
@@ -39,6 +39,10 @@ bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks
 
 bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a start
 	@$(BIN)/python benchmarks/transaction.py
+
+docs: ## Build the site of the documents into build/site
+	@scripts/setup docs
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
@@ -62,4 +66,4 @@ lab-clean: ## Take the lab PC and its box away
 	@python3 vagrant/lab.py clean
 
 clean: ## Remove what was built; the .venv stays
-	@rm -rf dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf dist build demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -191,8 +191,19 @@ def test_a_decision_record_has_its_parts(path: Path) -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(REPOSITORY)))
 def test_a_relative_link_leads_somewhere(path: Path) -> None:
     text = re.sub(r"^```.*?^```", "", path.read_text(), flags=LINES)
-    links = [link.partition("#")[0] for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
-    assert [link for link in links if link and not (path.parent / link).exists()] == []
+    links = [link.partition("#") for link in re.findall(r"\]\(([^)\s]+)\)", text) if "://" not in link]
+    wrong = [name for name, _, _ in links if not (path.parent / name).exists()]
+    wrong += [
+        f"{n}#{a}" for n, _, a in links if a and n not in wrong and a not in anchors(path.parent / n if n else path)
+    ]
+    assert wrong == []
+
+
+def anchors(path: Path) -> set[str]:
+    """What a page's headings are called in links, as forges and the site do."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(), flags=LINES)
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def commands(text: str) -> Iterator[list[str]]:
