@@ -11,6 +11,8 @@ There ``…`` stands for text, and a line of ``…`` for any number of lines. Co
     the next block is the text of a file of that name
 ``<!-- not run: WHY -->``
     the next block is not run
+``<!-- exits: CODE -->``
+    commands of the next block that print no line ``Error:`` end with this exit code, instead of 0
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from clienthv.cli import cli
 
 ELIDED = "…"
 _PART = re.compile(
-    r"^<!-- (?P<mark>on|with|file|not run): (?P<value>.+?) -->$|^```\w*\n(?P<text>.*?)^```$", re.M | re.S
+    r"^<!-- (?P<mark>on|with|file|not run|exits): (?P<value>.+?) -->$|^```\w*\n(?P<text>.*?)^```$", re.M | re.S
 )
 
 
@@ -57,6 +59,7 @@ class Block:
     files: dict[str, str] = field(default_factory=dict)
     name: str | None = None
     not_run: str | None = None
+    exits: int = 0
 
     @property
     def commands(self) -> list[Command]:
@@ -73,6 +76,7 @@ def blocks(page: str) -> Iterator[Block]:
     on: str | None = None
     files: dict[str, str] = {}
     name = not_run = None
+    exits = 0
     for part in _PART.finditer(page):
         match part["mark"]:
             case "on":
@@ -83,9 +87,11 @@ def blocks(page: str) -> Iterator[Block]:
                 name = part["value"]
             case "not run":
                 not_run = part["value"]
+            case "exits":
+                exits = int(part["value"])
             case _:
-                yield Block(part["text"], part.start("text"), on, dict(files), name, not_run)
-                name = not_run = None
+                yield Block(part["text"], part.start("text"), on, dict(files), name, not_run, exits)
+                name, not_run, exits = None, None, 0
 
 
 def run(command: Command, on: str | None) -> tuple[int, list[str]]:

@@ -60,7 +60,7 @@ def test_what_a_document_shows_is_what_is_printed(path: Path, desk: Path, reques
         for command in block.commands if block.not_run is None else ():
             code, printed = run(command, block.on)
             failed = any(re.match(r"Error: ", line) for line in command.output)
-            assert failed == (code != 0), f"{command.line}: exit code {code}: {printed}"
+            assert (code != 0) if failed else (code == block.exits), f"{command.line}: exit code {code}: {printed}"
             if matches(command.output, printed):
                 continue
             if not request.config.getoption("--regen"):

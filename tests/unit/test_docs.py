@@ -209,11 +209,11 @@ def anchors(path: Path) -> set[str]:
 def commands(text: str) -> Iterator[list[str]]:
     """What a reader is told to type, fenced, indented or inline: what follows ``clienthv``, up to a shell operator."""
     blocks = re.findall(r"^```.*?\n(.*?)^```", text, LINES)
-    blocks += re.findall(r"^    (clienthv .*)$", text, re.MULTILINE)
+    blocks += re.findall(r"^    ((?:sudo )?clienthv .*)$", text, re.MULTILINE)
     lines = [line for block in blocks for line in block.replace("\\\n", " ").split("\n")]
     inline = re.findall(r"`(clienthv [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=LINES))
     for line in lines + inline:
-        if told := re.match(r"(?:\$ )?clienthv( .*)", line):
+        if told := re.match(r"(?:\$ )?(?:sudo )?clienthv( .*)", line):
             yield shlex.split(re.split(r" (?:[|>;]|&&|\|\||2>|#) ?", told[1])[0])
 
 
