@@ -63,7 +63,7 @@ class Wanted(NamedTuple):
 def start(site: Site, wanted: Wanted, request: Request, held: Journal, say: live.Say) -> Plan:
     """Start a VM, with what is possible; its plan. Raises every kind of ClienthvError, with nothing left changed."""
     before = wanted.before
-    seen = before.seen if before else Seen()
+    seen = keeping.seen_by(before, request.upgrade)
     wish = Asked(keeping.pinned(wanted.profile, seen))
     if before is not None:
         host = live.read_host(site.connection, site.root, site.name)
@@ -132,7 +132,7 @@ class _Attempt:
         again = bool(wish.failed or wish.refused)
         for sentence in differences.between(last, plan, was="was to be" if again else "was") if last else ():
             self.say(sentence)
-        kept = _still_offered(before.seen if before else Seen(), plan, host, self.say)
+        kept = _still_offered(keeping.seen_by(before, self.request.upgrade), plan, host, self.say)
         kept = kept if kept.uuid else msgspec.structs.replace(kept, uuid=str(uuid.uuid4()))
         preparing.hand_over(plan, site, self.held)
         options = wanted.options

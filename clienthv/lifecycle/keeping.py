@@ -91,6 +91,12 @@ def _before_it_failed(decision: Decision) -> Decision:
     )
 
 
+def seen_by(before: Remembered | None, upgrade: Collection[Kind]) -> Seen:
+    """What the guest has seen and must see again: not how its disk hangs, where a better way shall be taken."""
+    seen = before.seen if before is not None else Seen()
+    return msgspec.structs.replace(seen, disk=None) if Kind.DISK in upgrade else seen
+
+
 def pinned(profile: Profile, seen: Seen) -> Profile:
     """The profile with what the guest has already seen at the top of its ladders: firmware, and how the disk hangs."""
     devices = profile.devices

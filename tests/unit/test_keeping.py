@@ -204,3 +204,19 @@ def test_a_card_stays_in_its_slot_whatever_it_is_plugged_into(plug: str, *, stay
     )
     address = etree.fromstring(slots.carry_over(OLD, new)).find("devices/interface/address")
     assert (address is not None) is stays
+
+
+def test_a_disk_hangs_as_the_guest_has_seen_until_its_upgrade_is_asked_for() -> None:
+    sata = "[devices.disk]\nprefer = ['emulated']\n"
+    virtio = "[devices.disk]\nprefer = ['paravirtual', 'emulated']\n"
+    before = but(started(pc(), sata), seen=Seen(uuid="u", disk=S.EMULATED))
+
+    def disk(*upgrade: Kind) -> Strategy:
+        pinned = keeping.pinned(profile(virtio), keeping.seen_by(before, upgrade))
+        wish = keeping.asked(pinned, before, pc(), upgrade)
+        return planner.plan(pc(), wish.profile, kept=wish.kept).of(Kind.DISK).strategy
+
+    assert disk() is disk(Kind.GPU) is S.EMULATED
+    assert disk(Kind.DISK) is S.PARAVIRTUAL
+    assert keeping.seen_by(before, (Kind.DISK,)).uuid == "u", "all else stays"
+    assert keeping.seen_by(None, ()) == Seen()
