@@ -12,6 +12,7 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,7 @@ from clienthv.strategies import verdicts
 
 __all__ = ["Wish", "devices", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
 
+_log = logging.getLogger(__name__)
 _MAX_BYTES = 64 << 20
 
 
@@ -54,6 +56,7 @@ def load_host(path: str | Path) -> Host:
     if len(data) > _MAX_BYTES:
         msg = f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a host document"
         raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE")
+    _log.info("read %s: %d bytes", path, len(data))
     if host_model.is_document(data):
         return host_model.decode(data, str(path))
     from clienthv.inspect.listing import read_listing

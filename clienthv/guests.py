@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +11,7 @@ import msgspec
 
 from clienthv.model.guest import GENERIC, Emulated, Family, GuestOs, VirtioDevice, built_in
 
+_log: Final = logging.getLogger(__name__)
 ROOT: Final = Path("/usr/share/osinfo")
 _MAX_BYTES: Final = 1 << 20
 _MAX_CHAIN: Final = 200
@@ -33,7 +35,9 @@ def read(os: str, root: Path = ROOT) -> GuestOs:
     path = _file_of(os, root / "os")
     own = _os(path) if path is not None else None
     if own is None:
+        _log.info("osinfo-db: nothing of %s in %s", os, root / "os")
         return msgspec.structs.replace(known, found=False)
+    _log.info("osinfo-db: read %s", path)
     chain = _chain(own, root / "os")
     devices = _devices(chain)
     boots = {kind: said for kind in ("bios", "efi") if (said := _firmware(chain, kind)) is not None}

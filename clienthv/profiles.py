@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -12,6 +13,7 @@ from clienthv.errors import ProfileError
 from clienthv.model import profile
 from clienthv.model.profile import Profile, ProfileText
 
+_log: Final = logging.getLogger(__name__)
 DEFAULT: Final = "balanced"
 _MAX_BYTES: Final = 256 * 1024
 
@@ -70,10 +72,12 @@ def text_of(path: Path, what: str, hint: str) -> str:
         msg = f"{path} is larger than {_MAX_BYTES // 1024} KiB: not a {what}"
         raise ProfileError(msg, hint=hint)
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         msg = f"{path} is not UTF-8 text (byte {e.start})"
         raise ProfileError(msg, hint="TOML files are UTF-8") from e
+    _log.info("read the %s %s", what, path)
+    return text
 
 
 def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
