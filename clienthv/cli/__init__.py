@@ -11,8 +11,10 @@ from typing import Any
 import click
 
 from clienthv import __version__
-from clienthv.cli.text import visible
+from clienthv.cli import manners, terminal
 from clienthv.errors import ClienthvError, HostError
+from clienthv.report import style
+from clienthv.report.style import Line, Part, Role
 
 _COMMANDS = {
     "inspect": "hosts",
@@ -51,7 +53,7 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"clienthv.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
-        return command
+        return manners.added(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -69,16 +71,13 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. An error a person can act on becomes message and hint; a closed pipe is silent."""
+        manners.speak(ctx)
         try:
             return super().invoke(ctx)
         except ClienthvError as e:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {visible(e.message, keep=chr(10))} [{e.ref}]", err=True)
-            if e.hint:
-                click.echo(f"Hint: {visible(e.hint)}", err=True)
-            if e.detail and e.detail.strip() not in e.message:
-                click.echo(f"Detail: {visible(e.detail.strip(), keep=chr(10))}", err=True)
+            _tell(e)
             ctx.exit(e.code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,9 +86,22 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             where = f" {e.filename}" if e.filename else ""
-            click.echo(f"Error: the system refused{where}: {e.strerror or e} [{HostError.ref}]", err=True)
-            click.echo("Hint: check permissions and free space; --debug shows where it happened", err=True)
+            msg = f"the system refused{where}: {e.strerror or e}"
+            _tell(HostError(msg, hint="check permissions and free space; --debug shows where it happened"))
             ctx.exit(HostError.code)
+
+
+def _tell(error: ClienthvError) -> None:
+    """An error: what is wrong, the next step, and another program's own words."""
+    detail = (error.detail or "").strip()
+    for name, role, text in (
+        ("Error: ", Role.BAD, f"{error.message} [{error.ref}]"),
+        ("Hint: ", Role.GOOD, error.hint or ""),
+        ("Detail: ", Role.FAINT, detail if detail not in error.message else ""),
+    ):
+        first, *more = text.split("\n")
+        if text:
+            terminal.put([Line(Part(name, role), style.marked(first), hang=len(name)), *more], err=True)
 
 
 def _notice() -> None:
@@ -106,7 +118,7 @@ def _notice() -> None:
     except (ClienthvError, OSError):
         return  # whoever needs the journal tells of it
     if names:
-        click.echo(f"the start of VM {visible(names)} was cut short; clienthv recover finishes or undoes it", err=True)
+        terminal.say(f"the start of VM {names} was cut short; clienthv recover finishes or undoes it")
 
 
 @click.group(
@@ -115,10 +127,11 @@ def _notice() -> None:
     epilog="Begin with: clienthv inspect, then clienthv plan. Exit codes: docs/reference/errors.md.",
 )
 @click.option("--connect", metavar="URI", help="The libvirt connection to use, for example qemu:///system.")
+@manners.options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="clienthv")
 @click.pass_context
-def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, /, connect: str | None, debug: bool, **_: object) -> None:
     """Turn this PC into a client hypervisor: the best way to give each device to a desktop VM, with reasons."""
     ctx.obj = connect
 

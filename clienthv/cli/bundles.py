@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
@@ -12,31 +11,13 @@ import click
 
 from clienthv import places
 from clienthv.cli.common import note, open_connection, progress, show
+from clienthv.cli.progress import moved
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, UsageError
 from clienthv.lifecycle import checking, exporting, importing, migrating, targets
 from clienthv.model.host import Host
 
-_EVERY = 0.5  # seconds between two lines of progress
 _MIB = 1 << 20
-
-
-@contextmanager
-def _moved(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A line with how much of how much is done, on a terminal alone."""
-    last = [0.0]
-
-    def told(done: int, total: int) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - last[0] > _EVERY:
-            last[0] = now
-            click.echo(f"\r{doing}: {done // _MIB} of {total // _MIB} MiB\x1b[K", err=True, nl=False)
-
-    try:
-        yield told
-    finally:
-        if last[0]:
-            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 @click.command("export", epilog="Example: clienthv export desk -o desk.clienthv")
@@ -48,7 +29,7 @@ def export_command(connect: str | None, name: str, output: str) -> None:
 
     clienthv import makes a VM of it on another PC. The VM stays here.
     """
-    with open_connection(connect) as connection, _moved(f"exporting {name}") as told:
+    with open_connection(connect) as connection, moved(f"exporting {name}") as told:
         if output == "-":
             if sys.stdout.isatty():
                 msg = "a bundle is no text for a terminal"
@@ -73,7 +54,7 @@ def import_command(connect: str | None, bundle: str, name: str | None, disk: str
 
     Nothing is overwritten. What changed since it was exported is said, and what this PC has no use for is kept.
     """
-    with open_connection(connect) as connection, _stream(bundle) as stream, _moved(f"importing {bundle}") as told:
+    with open_connection(connect) as connection, _stream(bundle) as stream, moved(f"importing {bundle}") as told:
         made = importing.take_in(connection, stream, importing.Request(name, disk), note, told)
     for sentence in (*made.changes, *made.kept):
         note(visible(sentence))
@@ -125,7 +106,7 @@ def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> 
         migrating.must_not_sleep(domain)
         running = domain.is_active()
         migrating.refuse_blocked(name, check, running=running)
-        with _moved(f"moving {name}") as told:
+        with moved(f"moving {name}") as told:
             done = (
                 migrating.live_move(connection, name, target, note, lambda left, total: told(total - left, total))
                 if running

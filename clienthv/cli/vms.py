@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
+from clienthv.cli import terminal
 from clienthv.cli.common import note, open_connection, progress, show, write_file
 from clienthv.cli.text import visible
 from clienthv.errors import ClienthvError
@@ -68,7 +69,7 @@ def up_command(
                 show(plans.lines(started.plan))
             click.echo(f"VM {started.name} is started")
         if wait:
-            with progress(f"waiting for {started.name} to come alive"):
+            with progress(f"waiting for {started.name} to come alive", timeout):
                 seconds = watching.wait_until_alive(connection.domain(started.name), timeout)
             click.echo(f"VM {started.name} is alive (after {seconds:.1f} s)")
 
@@ -82,7 +83,8 @@ def up_command(
 @click.pass_obj
 def down_command(connect: str | None, name: str, force: bool, undefine: bool, timeout: int) -> None:
     """Ask a VM to shut down, wait, undo what it needed of the host, and say what happened."""
-    with open_connection(connect) as connection, progress(f"waiting for {name} to shut down"):
+    at_most = None if force else timeout
+    with open_connection(connect) as connection, progress(f"waiting for {name} to shut down", at_most):
         done = stopping.down(connection, name, stopping.How(force, undefine, timeout), note)
     show(done)
 
@@ -118,20 +120,21 @@ def detach_command(connect: str | None, name: str, device: str, timeout: int) ->
     from clienthv.lifecycle import plugging
 
     what = plugging.Plugged.parse(device)
-    with open_connection(connect) as connection, progress(f"waiting for {name} to let go of {device}"):
+    with open_connection(connect) as connection, progress(f"waiting for {name} to let go of {device}", timeout):
         done = plugging.detach(connection, name, what, timeout, note)
     show(done)
 
 
 @click.command("recover", epilog="Example: clienthv recover")
-@click.option("--quiet", is_flag=True, help="Say nothing when nothing was undone, for a timer.")
-def recover_command(quiet: bool) -> None:
+def recover_command() -> None:
     """Finish or undo what was cut short, and undo what VMs that have ended left changed on the host.
 
     A start that was cut short counts as finished where the guest runs, and is undone elsewhere. The connections are
-    those that the journal names.
+    those that the journal names. With --quiet nothing is said when nothing was undone, for a timer.
     """
     from clienthv.lifecycle import recovering
+
+    quiet = terminal.manner().quiet
 
     with progress("bringing the host back"):
         done = recovering.recover(note, quiet=quiet)
@@ -190,7 +193,7 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
 @click.pass_obj
 def screenshot_command(connect: str | None, name: str, output: str, settle: int | None) -> None:
     """Write a PNG of a VM's screen."""
-    with open_connection(connect) as connection, progress(f"waiting for the screen of {name}"):
+    with open_connection(connect) as connection, progress(f"waiting for the screen of {name}", settle):
         if settle is None:
             picture = looking.screenshot(connection, name)
         else:

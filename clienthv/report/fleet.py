@@ -6,13 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from clienthv.model import x86_64
 from clienthv.model.host import Host
+from clienthv.report.style import Line, Part, Role
 
 
 def lines(hosts: Sequence[Host], names: Sequence[str]) -> Iterator[str]:
     """Each PC's level of x86-64, then the highest that all have, and what keeps them from the next."""
     width = max(len(name) for name in names)
     for host, name in zip(hosts, names, strict=True):
-        yield f"  {name:<{width}}  {_level(host)}"
+        level = Part(_level(host), Role.UNKNOWN if host.cpu.flags is None else None)
+        yield Line(f"  {name:<{width}}  ", level, hang=width + 4)
     unknown = [name for host, name in zip(hosts, names, strict=True) if host.cpu.flags is None]
     if unknown:
         yield f"The highest level that all share is unknown: no CPU flags in {', '.join(unknown)}"
@@ -22,7 +24,8 @@ def lines(hosts: Sequence[Host], names: Sequence[str]) -> Iterator[str]:
     if shared is None:
         yield "They share no level: one of them is no 64-bit PC"
         return
-    yield f'The highest level that all share is {shared}: [devices.cpu] model = "{shared}"'
+    setting = Part(f'[devices.cpu] model = "{shared}"', Role.COMMAND)
+    yield Line(Part(f"The highest level that all share is {shared}:", Role.HEADING), " ", setting)
     if shared != x86_64.LEVELS[-1]:
         above = x86_64.LEVELS[x86_64.LEVELS.index(shared) + 1]
         yield from (

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from clienthv.model.plan import Decision, Plan
+from clienthv.report.style import Line, Part, Role, marked
 
 _FIRST = re.compile(r"(?<![0-9])0$")  # most kinds have one device, which needs no number
 
@@ -41,17 +42,20 @@ def table(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield "there are no VMs here; clienthv up PROFILE makes one"
         return
     width = max(len("NAME"), *(len(r["name"]) for r in rows))
-    yield f"{'NAME':<{width}}  {'STATE':<12}  PROFILE"
+    yield Line(Part(f"{'NAME':<{width}}  {'STATE':<12}  PROFILE", Role.HEADING))
     for row in rows:
         state = row["state"] + (f" ({row['why']})" if row["why"] else "")
         of = row["profile"] or row["problem"] or ("" if row["state"] == "not there" else "not made by clienthv")
-        yield f"{row['name']:<{width}}  {state:<12}  {of}"
+        shown = Part(f"{state:<12}", Role.GOOD if row["state"] == "running" else None)
+        yield Line(f"{row['name']:<{width}}  ", shown, f"  {of}", hang=width + 16)
         if row["strategies"]:
             devices = ", ".join(f"{_FIRST.sub('', name)} {strategy}" for name, strategy in row["strategies"].items())
-            yield f"{'':<{width}}  {devices}"
+            yield Line(f"{'':<{width}}  {devices}", hang=width + 2)
         if row["attached"]:
             devices = ", ".join(f"{d['kind']} {d['strategy']} {d['device']}" for d in row["attached"])
-            yield f"{'':<{width}}  attached until it stops: {devices}"
+            yield marked(f"{'':<{width}}  attached until it stops: {devices}", hang=width + 6)
         if row["left_behind"]:
-            yield f"{'':<{width}}  still holds changes on the host; clienthv down {row['name']} takes them back:"
-            yield from (f"{'':<{width}}    {sentence}" for sentence in row["left_behind"])
+            command = Part(f"clienthv down {row['name']}", Role.COMMAND)
+            warned = Part("still holds changes on the host;", Role.WARNING)
+            yield Line(f"{'':<{width}}  ", warned, " ", command, " takes them back:", hang=width + 6)
+            yield from (marked(f"{'':<{width}}    {sentence}", hang=width + 8) for sentence in row["left_behind"])
