@@ -12,7 +12,7 @@ import sys
 import termios
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 LATEST = 60.0  # seconds
@@ -43,6 +43,15 @@ class Terminal:
     def type(self, text: str) -> None:
         """Press keys."""
         os.write(self._ours, text.encode())
+
+    def interrupt(self) -> tuple[int, str]:
+        """Press Ctrl-C until the program ends: while it begins to wait for a line, Python loses an interrupt."""
+        deadline = time.monotonic() + LATEST
+        while self.process.poll() is None and time.monotonic() < deadline:
+            self.type("\x03")
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(3)
+        return self.finish()
 
     def finish(self) -> tuple[int, str]:
         """The exit code, and all that was shown."""

@@ -13,8 +13,6 @@ import click
 from clienthv import __version__
 from clienthv.cli import manners, terminal
 from clienthv.errors import ClienthvError, HostError
-from clienthv.report import style
-from clienthv.report.style import Line, Part, Role
 
 _COMMANDS = {
     "inspect": "hosts",
@@ -22,6 +20,7 @@ _COMMANDS = {
     "plan": "plans",
     "render": "plans",
     "profiles": "profiles",
+    "new": "new",
     "fleet": "fleet",
     "migrate-check": "portability",
     "export": "bundles",
@@ -77,7 +76,7 @@ class Commands(click.Group):
         except ClienthvError as e:
             if ctx.params.get("debug"):
                 raise
-            _tell(e)
+            terminal.tell(e)
             ctx.exit(e.code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,21 +86,8 @@ class Commands(click.Group):
                 raise
             where = f" {e.filename}" if e.filename else ""
             msg = f"the system refused{where}: {e.strerror or e}"
-            _tell(HostError(msg, hint="check permissions and free space; --debug shows where it happened"))
+            terminal.tell(HostError(msg, hint="check permissions and free space; --debug shows where it happened"))
             ctx.exit(HostError.code)
-
-
-def _tell(error: ClienthvError) -> None:
-    """An error: what is wrong, the next step, and another program's own words."""
-    detail = (error.detail or "").strip()
-    for name, role, text in (
-        ("Error: ", Role.BAD, f"{error.message} [{error.ref}]"),
-        ("Hint: ", Role.GOOD, error.hint or ""),
-        ("Detail: ", Role.FAINT, detail if detail not in error.message else ""),
-    ):
-        first, *more = text.split("\n")
-        if text:
-            terminal.put([Line(Part(name, role), style.marked(first), hang=len(name)), *more], err=True)
 
 
 def _notice() -> None:

@@ -15,6 +15,7 @@ from typing import IO, Any, Final, Literal, NamedTuple
 import click
 
 from clienthv.cli.text import visible
+from clienthv.errors import ClienthvError
 from clienthv.report import folding, style
 from clienthv.report.style import Line, Role
 
@@ -151,6 +152,19 @@ def say(text: str) -> None:
     """A line for the person, beside the output; nothing in a quiet run."""
     if not _manner.quiet:
         put(text.split("\n") if not isinstance(text, Line) else (text,), err=True)
+
+
+def tell(error: ClienthvError) -> None:
+    """An error: what is wrong, the next step, and another program's own words."""
+    detail = (error.detail or "").strip()
+    for name, role, text in (
+        ("Error: ", Role.BAD, f"{error.message} [{error.ref}]"),
+        ("Hint: ", Role.GOOD, error.hint or ""),
+        ("Detail: ", Role.FAINT, detail if detail not in error.message else ""),
+    ):
+        first, *more = text.split("\n")
+        if text:
+            put([Line(style.Part(name, role), style.marked(first), hang=len(name)), *more], err=True)
 
 
 def _erase() -> None:

@@ -20,9 +20,9 @@ def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
     for decision in plan.decisions:
         strategy = Part(f"{decision.strategy:<{strategy_width}}", _taken(decision))
         hang = kind_width + strategy_width + 6
-        yield Line(f"  {decision.kind:<{kind_width}}  ", strategy, "  ", marked(_what(decision)), hang=hang)
+        yield Line(f"  {decision.kind:<{kind_width}}  ", strategy, "  ", marked(what(decision)), hang=hang)
         told = [r for r in decision.rejected if explain or r.reason is Reason.GIVEN_TO_OTHER_VM]
-        yield from (below(line, kind_width + 4) for r in told for line in _why_not(r))
+        yield from (below(line, kind_width + 4) for r in told for line in why_not(r))
     yield ""
     yield from _host_changes(plan)
     for warned in plan.warnings:
@@ -67,16 +67,17 @@ def _whose(decision: Decision) -> str:
     return f"{decision.device} {decision.backing}" if decision.device else decision.backing
 
 
-def _what(decision: Decision) -> str:
+def what(decision: Decision) -> str:
+    """What a device becomes, why, and in a word why not anything better."""
     with_it = [f for f in decision.functions if f != decision.device]
     along = f" (with {', '.join(with_it)})" if with_it else ""
     if decision.device:
-        what = f"{decision.device} {decision.backing}{along}: "
+        given = f"{decision.device} {decision.backing}{along}: "
     else:
-        what = f"{decision.model} on {decision.backing}: " if decision.model != "none" else ""
+        given = f"{decision.model} on {decision.backing}: " if decision.model != "none" else ""
     rejected = _first_reasons(decision)
     instead = f" — not {rejected}" if rejected else ""
-    return f"{what}{decision.why}{instead}"
+    return f"{given}{decision.why}{instead}"
 
 
 def _first_reasons(decision: Decision) -> str:
@@ -89,7 +90,8 @@ def _first_reasons(decision: Decision) -> str:
     return ", ".join(f"{strategy} [{reason}]" for strategy, reason in reasons.items())
 
 
-def _why_not(rejected: Rejected) -> Iterator[str]:
+def why_not(rejected: Rejected) -> Iterator[str]:
+    """Why a rung was not taken, and what would change that."""
     device = f" {rejected.device}" if rejected.device else ""
     no = Part(f"not {rejected.strategy}", Role.BAD)
     yield Line(no, marked(f"{device}: {rejected.detail} [{rejected.reason}]"), hang=4)
