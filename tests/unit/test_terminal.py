@@ -6,8 +6,10 @@ import io
 
 import pytest
 
-from clienthv.cli import progress
+from clienthv.cli import progress, terminal
 from clienthv.cli.terminal import coloured
+from clienthv.errors import HostError
+from clienthv.report import style
 
 
 class _Terminal(io.StringIO):
@@ -63,3 +65,65 @@ def test_the_time_left_is_told_when_there_is_something_to_tell_it_from() -> None
     assert progress.left(1.0, 1, 100) == ""
     assert progress.left(10.0, 0, 100) == ""
     assert progress.left(30.0, 25, 100) == ", 1:30 left"
+
+
+def a_screen(monkeypatch: pytest.MonkeyPatch) -> _Terminal:
+    """A terminal for what is said, of 60 columns. No fixture: pytest sets the streams anew when a test begins."""
+    shown = _Terminal()
+    monkeypatch.setattr("sys.stderr", shown)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(terminal, "_manner", terminal.Manner())
+    return shown
+
+
+def lines(shown: _Terminal) -> list[str]:
+    """What a terminal shows at the end: a line that moved is overwritten or erased."""
+    return [line.rpartition("\r")[2].replace("\x1b[K", "") for line in shown.getvalue().split("\n")]
+
+
+def test_a_note_takes_the_place_of_the_line_that_moves_and_that_is_gone_at_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    screen = a_screen(monkeypatch)
+    with progress.counted("checking desk", 3, "targets") as told:
+        told(1)
+        terminal.say("one of them is old")
+        told(2)
+    assert "checking desk" in screen.getvalue()
+    assert "2 of 3 targets" in screen.getvalue()
+    assert lines(screen) == ["one of them is old", ""]
+
+
+def test_the_line_that_moves_is_shorter_than_the_terminal_whatever_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = a_screen(monkeypatch)
+    with progress.counted("checking " + "漢" * 200 + "\x1b[2J", 2, "targets"):
+        pass
+    moved = [piece.removesuffix("\x1b[K") for piece in screen.getvalue().split("\r") if piece.strip("\x1b[K")]
+    assert moved
+    assert all(style.breadth(piece) < 60 for piece in moved)
+    assert "\x1b[2J" not in screen.getvalue()
+
+
+def test_bytes_move_the_line_too_but_not_at_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = a_screen(monkeypatch)
+    clock = iter([0.0, 0.1, 0.2, 5.0, 5.1])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    with progress.moved("exporting desk") as told:
+        for done in (1, 2, 3, 4):
+            told(done << 20, 8 << 20)
+    drawn = [piece for piece in screen.getvalue().split("\r") if "exporting" in piece]
+    assert len(drawn) == 1
+    assert "3.0 of 8.0 MiB, 0:08 left" in drawn[0]
+    assert lines(screen) == [""]
+
+
+def test_an_error_is_told_in_a_quiet_run_and_a_note_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = a_screen(monkeypatch)
+    monkeypatch.setattr(terminal, "_manner", terminal.Manner(quiet=True))
+    terminal.say("by the way")
+    terminal.tell(HostError("no libvirt\x1b[2J", hint="install it", detail="line one\nline two"))
+    assert lines(screen) == [
+        r"Error: no libvirt\x1b[2J [host-unfit]", "Hint: install it", "Detail: line one", "line two", "",
+    ]  # fmt: skip
