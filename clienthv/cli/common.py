@@ -36,14 +36,14 @@ def note(text: str) -> None:
     click.echo(text, err=True)
 
 
-def open_connection(connect: str | None) -> Connection:
-    """The connection that a command works on; which it is, and why, is told."""
+def open_connection(connect: str | None, *, elsewhere: bool = False) -> Connection:
+    """The connection that a command works on; which it is, and why, is told. ``elsewhere``: it may be another PC's."""
     from clienthv.hypervisor import Connection
     from clienthv.lifecycle import live
 
     choice = live.choose(connect)
     note(f"connection: {choice.uri} ({choice.reason})")
-    return Connection(choice, waiting=note)
+    return Connection(choice, waiting=note, elsewhere=elsewhere and choice.other_pc is not None)
 
 
 def the_host(host_file: str | None, connect: str | None) -> Host:

@@ -12,8 +12,10 @@ from clienthv.lifecycle import keeping, looking, returning, starting, stopping, 
 from clienthv.lifecycle.attempts import Request
 from clienthv.lifecycle.files import Wanted
 from clienthv.lifecycle.returning import Site
+from clienthv.model import vms as vms_model
 from clienthv.model.plan import Kind
 from clienthv.model.roles import RoleName
+from clienthv.model.vms import Vms
 
 
 @click.command("up", epilog='Example: clienthv up balanced --name desk --new-disk "40 GiB" --cdrom debian.iso --wait')
@@ -150,7 +152,7 @@ def list_command(connect: str | None, as_json: bool) -> None:
         rows = tuple(looking.rows(connection, note))
     facts = [vms.facts(*row) for row in rows]
     if as_json:
-        click.echo(vms.as_json(facts))
+        click.echo(vms_model.encode(Vms(vms=tuple(facts))), nl=False)
     else:
         show(vms.table(facts))
 
@@ -173,9 +175,9 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
         except ClienthvError as e:
             note(visible(e.message))  # what cannot be undone yet, or read, does not hide the VM
         row = looking.row(connection, name, note)
-    facts = vms.facts(*row)
+    facts = vms.facts(*row, whole=True)
     if as_json:
-        click.echo(vms.as_json([facts]))
+        click.echo(vms_model.encode(Vms(vms=(facts,))), nl=False)
         return
     show(vms.table([facts]))
     if row.plan is not None:
@@ -211,12 +213,30 @@ def console_command(connect: str | None, name: str) -> None:
 
 @click.command("view", epilog="Example: clienthv view desk")
 @click.argument("name")
+@click.option("--print", "printed", is_flag=True, help="Print where the screen is, and open nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the view document, and open nothing.")
 @click.pass_obj
-def view_command(connect: str | None, name: str) -> None:
-    """Open a VM's screen in virt-viewer."""
-    from clienthv import process
+def view_command(connect: str | None, name: str, printed: bool, as_json: bool) -> None:
+    """Open a VM's screen in a viewer, or print its address where no window can be opened.
 
-    process.become_viewer(_running(connect, name), name)
+    A graphics card that the VM has shows its picture on its own monitors: that is said.
+    """
+    from clienthv import process
+    from clienthv.lifecycle import viewing
+    from clienthv.model import view as view_model
+    from clienthv.report import view as report
+
+    with open_connection(connect, elsewhere=True) as connection:
+        where = viewing.where(connection, name)
+    if as_json:
+        click.echo(view_model.encode(where), nl=False)
+        return
+    if printed or where.command is None:
+        show(report.lines(where))
+        return
+    for line in report.elsewhere(where):
+        note(visible(line))
+    process.become_window(where.command)
 
 
 def _running(connect: str | None, name: str) -> str:

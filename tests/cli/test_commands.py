@@ -94,7 +94,7 @@ def test_up_without_libvirt_says_what_to_install(clienthv: Run, tmp_path: Path) 
 def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: Path) -> None:
     mine = tmp_path / "config" / "clienthv" / "profiles"
     mine.mkdir(parents=True)
-    (mine / "balanced.toml").write_text('schema = 1\nextends = "portable"\ndescription = "mine"\n')
+    (mine / "balanced.toml").write_text('schema = 1\nextends = "balanced"\ndescription = "mine"\n')
     listed = clienthv("profiles").stdout
     assert "mine" in listed
     assert str(mine / "balanced.toml") in listed

@@ -328,7 +328,7 @@ def test_processes_that_use_the_embedded_driver_wait_for_each_other(embedded: Ma
 
 
 def test_console_and_view_say_what_they_need(demo: Machine) -> None:
-    refused(demo.run("view", "demo"), 3, "no graphical session", "screenshot")
+    refused(demo.run("view", "nothing-of-that-name"), 10, "there is no VM")
     refused(demo.run("console", "nothing-of-that-name"), 10, "there is no VM")
 
 
