@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clienthv import api
+from clienthv.cli import completing
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
 from clienthv.model.host import LISTED, Host
@@ -26,6 +27,7 @@ host_option = click.option(
     "--host",
     "host_file",
     metavar="FILE",
+    shell_complete=completing.file,
     help="Take another PC: its host document (clienthv inspect --save), or what lspci -nnk or a listing of its IOMMU "
     "groups printed; - for standard input.",
 )

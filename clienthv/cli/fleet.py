@@ -5,12 +5,13 @@ from __future__ import annotations
 import click
 
 from clienthv import api
+from clienthv.cli import completing
 from clienthv.cli.common import show
 from clienthv.model import fleet as fleet_model
 
 
 @click.command("fleet", epilog="Example: clienthv fleet pcs/*.json")
-@click.argument("files", nargs=-1, required=True, metavar="FILE...")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", shell_complete=completing.file)
 @click.option("--json", "as_json", is_flag=True, help="Print the fleet document.")
 def fleet_command(files: tuple[str, ...], as_json: bool) -> None:
     """Show which level of x86-64 each of these PCs has, and the highest that all share.

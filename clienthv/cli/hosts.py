@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import click
 
+from clienthv.cli import completing
 from clienthv.cli.common import note, progress, show, write_file
 
 
 @click.command("inspect", epilog="Example: clienthv inspect --save this-pc.json")
 @click.option("--json", "as_json", is_flag=True, help="Print the host document instead of the summary.")
-@click.option("--save", metavar="FILE", help="Write the host document to FILE.")
+@click.option("--save", metavar="FILE", shell_complete=completing.file, help="Write the host document to FILE.")
 @click.option("--keep-names", is_flag=True, help="Leave the document as read: host name, mount points, parameters.")
 @click.pass_obj
 def inspect_command(connect: str | None, as_json: bool, save: str | None, keep_names: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from clienthv import api, profiles, sets
+from clienthv.cli import completing
 from clienthv.cli.common import host_option, note, progress, show, the_host
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, PlanError, UsageError
@@ -18,9 +19,15 @@ from clienthv.model.plan import Plan
 
 
 @click.command("plan", epilog="Example: clienthv plan performance --explain")
-@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...")
+@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...", shell_complete=completing.vm_or_profile)
 @host_option
-@click.option("--set", "set_file", metavar="FILE", help="Plan the VMs of this TOML file, each with its priority.")
+@click.option(
+    "--set",
+    "set_file",
+    metavar="FILE",
+    shell_complete=completing.file,
+    help="Plan the VMs of this TOML file, each with its priority.",
+)
 @click.option("--new", is_flag=True, help="Plan the profile, even if there is a VM of that name.")
 @click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
@@ -89,11 +96,15 @@ def _plan_together(
 
 
 @click.command("render", epilog="Example: clienthv render portable --host other-pc.json --disk /srv/win.qcow2")
-@click.argument("profile", default=profiles.DEFAULT)
+@click.argument("profile", default=profiles.DEFAULT, shell_complete=completing.profile)
 @host_option
 @click.option("--name", help="The VM's name; without it, the profile's.")
-@click.option("--disk", metavar="PATH", help="The disk image the domain names; it need not exist.")
-@click.option("--cdrom", metavar="ISO", help="The ISO image the domain names; it need not exist.")
+@click.option(
+    "--disk", metavar="PATH", shell_complete=completing.file, help="The disk image the domain names; it need not exist."
+)
+@click.option(
+    "--cdrom", metavar="ISO", shell_complete=completing.file, help="The ISO image the domain names; it need not exist."
+)
 @click.pass_obj
 def render_command(
     connect: str | None, profile: str, host_file: str | None, name: str | None, disk: str | None, cdrom: str | None

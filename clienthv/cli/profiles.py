@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
+from clienthv.cli import completing
 from clienthv.cli.common import show
 from clienthv.model import profile as profile_model
 from clienthv.model import profile_list, values
@@ -30,7 +31,7 @@ def profiles_command(ctx: click.Context, as_json: bool) -> None:
 
 
 @profiles_command.command("show", epilog="Example: clienthv profiles show performance")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.profile)
 @_AS_JSON
 def show_command(name: str, as_json: bool) -> None:
     """Print a profile as it is written."""
@@ -42,7 +43,7 @@ def show_command(name: str, as_json: bool) -> None:
 
 
 @profiles_command.command("check", epilog="Example: clienthv profiles check my-desktop.toml")
-@click.argument("file")
+@click.argument("file", shell_complete=completing.file)
 @_AS_JSON
 def check_command(file: str, as_json: bool) -> None:
     """Say whether a profile's file can be used."""

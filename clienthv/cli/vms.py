@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from clienthv import profiles
+from clienthv.cli import completing
 from clienthv.cli.common import note, open_connection, progress, show, write_file
 from clienthv.cli.text import visible
 from clienthv.errors import ClienthvError
@@ -19,13 +20,18 @@ from clienthv.model.vms import Vms
 
 
 @click.command("up", epilog='Example: clienthv up balanced --name desk --new-disk "40 GiB" --cdrom debian.iso --wait')
-@click.argument("target", metavar="[NAME|PROFILE]", default=profiles.DEFAULT)
+@click.argument("target", metavar="[NAME|PROFILE]", default=profiles.DEFAULT, shell_complete=completing.vm_or_profile)
 @click.option("--name", help="The name of a new VM; without it, the profile's.")
-@click.option("--disk", metavar="PATH", help="The disk image (qcow2 or raw).")
+@click.option("--disk", metavar="PATH", shell_complete=completing.file, help="The disk image (qcow2 or raw).")
 @click.option("--new-disk", metavar="SIZE", help='Make a new qcow2 image, for example "40 GiB", at --disk or by name.')
-@click.option("--cdrom", metavar="ISO", help='An ISO image to boot or install from; "" takes the present one out.')
-@click.option("--kernel", metavar="FILE", help="Boot this kernel directly.")
-@click.option("--initrd", metavar="FILE", help="The initial RAM disk for --kernel.")
+@click.option(
+    "--cdrom",
+    metavar="ISO",
+    shell_complete=completing.file,
+    help='An ISO image to boot or install from; "" takes the present one out.',
+)
+@click.option("--kernel", metavar="FILE", shell_complete=completing.file, help="Boot this kernel directly.")
+@click.option("--initrd", metavar="FILE", shell_complete=completing.file, help="The initial RAM disk for --kernel.")
 @click.option("--cmdline", metavar="TEXT", help="The command line for --kernel.")
 @click.option("--redefine", is_flag=True, help="Drop what others changed in the VM's definition.")
 @click.option(
@@ -76,7 +82,7 @@ def up_command(
 
 
 @click.command("down", epilog="Example: clienthv down desk")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.vm)
 @click.option("--force", is_flag=True, help="Pull the plug instead of asking.")
 @click.option("--undefine", is_flag=True, help="Forget the VM afterwards. Disk images stay.")
 @click.option("--timeout", type=click.IntRange(1, 86400), default=stopping.SHUT_DOWN_WITHIN, show_default=True,
@@ -90,8 +96,8 @@ def down_command(connect: str | None, name: str, force: bool, undefine: bool, ti
 
 
 @click.command("attach", epilog="Example: clienthv attach desk 046d:c52b@1-2")
-@click.argument("name")
-@click.argument("device", metavar="KIND|ADDRESS|USB")
+@click.argument("name", shell_complete=completing.vm)
+@click.argument("device", metavar="KIND|ADDRESS|USB", shell_complete=completing.device)
 @click.option("--allow", multiple=True, type=click.Choice([role.value for role in RoleName]), metavar="ROLE",
               help="Let the host lose what it uses a named device for.")  # fmt: skip
 @click.pass_obj
@@ -110,8 +116,8 @@ def attach_command(connect: str | None, name: str, device: str, allow: tuple[str
 
 
 @click.command("detach", epilog="Example: clienthv detach desk gpu")
-@click.argument("name")
-@click.argument("device", metavar="KIND|ADDRESS|USB")
+@click.argument("name", shell_complete=completing.vm)
+@click.argument("device", metavar="KIND|ADDRESS|USB", shell_complete=completing.device)
 @click.option("--timeout", type=click.IntRange(1, 86400), default=30, show_default=True,
               help="Seconds that the guest gets to let go of it.")  # fmt: skip
 @click.pass_obj
@@ -158,7 +164,7 @@ def list_command(connect: str | None, as_json: bool) -> None:
 
 
 @click.command("status", epilog="Example: clienthv status desk")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.vm)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 @click.pass_obj
 def status_command(connect: str | None, name: str, as_json: bool) -> None:
@@ -185,8 +191,10 @@ def status_command(connect: str | None, name: str, as_json: bool) -> None:
 
 
 @click.command("screenshot", epilog="Example: clienthv screenshot desk -o desk.png")
-@click.argument("name")
-@click.option("-o", "--output", metavar="FILE", required=True, help="Where to write the PNG.")
+@click.argument("name", shell_complete=completing.vm)
+@click.option(
+    "-o", "--output", metavar="FILE", required=True, shell_complete=completing.file, help="Where to write the PNG."
+)
 @click.option("--settle", type=click.IntRange(1, 86400), metavar="SECONDS",
               help="Wait up to SECONDS until the guest rests: its picture still, its processor idle.")  # fmt: skip
 @click.pass_obj
@@ -202,7 +210,7 @@ def screenshot_command(connect: str | None, name: str, output: str, settle: int 
 
 
 @click.command("console", epilog="Example: clienthv console desk (leave with Ctrl and ])")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.vm)
 @click.pass_obj
 def console_command(connect: str | None, name: str) -> None:
     """Open a VM's serial console."""
@@ -212,7 +220,7 @@ def console_command(connect: str | None, name: str) -> None:
 
 
 @click.command("view", epilog="Example: clienthv view desk")
-@click.argument("name")
+@click.argument("name", shell_complete=completing.vm)
 @click.option("--print", "printed", is_flag=True, help="Print where the screen is, and open nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the view document, and open nothing.")
 @click.pass_obj

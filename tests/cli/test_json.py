@@ -22,7 +22,9 @@ OTHER = str(HOSTS / "fa-laptop-fw16-7840hs.json")
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CHANGES_SOMETHING = {"up", "down", "attach", "detach", "recover", "export", "import", "migrate"}
-IS_NO_DOCUMENT = {"render": "a domain's XML", "screenshot": "a picture", "console": "a terminal"}
+IS_NO_DOCUMENT = {
+    "render": "a domain's XML", "screenshot": "a picture", "console": "a terminal", "completion": "a shell's script",
+}  # fmt: skip
 OF_VMS = {"list", "status", "view"}
 """Those that need a libvirt: tests/libvirt/test_documents.py reads what they print."""
 
