@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel man clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -43,6 +43,9 @@ bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a sta
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
 
+man: setup ## Write the man pages into build/man
+	@PYTHONPATH=. $(BIN)/python scripts/manpages.py build/man
+
 lab-setup: # What the lab PC is built and run with
 	@scripts/setup lab
 
@@ -62,4 +65,4 @@ lab-clean: ## Take the lab PC and its box away
 	@python3 vagrant/lab.py clean
 
 clean: ## Remove what was built; the .venv stays
-	@rm -rf dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf dist build demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
