@@ -1,0 +1,4 @@
+#!/usr/bin/python3
+from clienthv.__main__ import main
+
+main()
