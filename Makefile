@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel man clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -45,6 +45,13 @@ wheel: setup ## Build the wheel into dist/
 
 man: setup ## Write the man pages into build/man
 	@PYTHONPATH=. $(BIN)/python scripts/manpages.py build/man
+
+deb: setup ## Build the Debian package into dist/
+	@scripts/setup deb
+	@scripts/deb
+
+deb-test: deb ## Install the package into a fresh Debian 13, use it and take it away, as root
+	@scripts/deb-smoke
 
 lab-setup: # What the lab PC is built and run with
 	@scripts/setup lab

@@ -34,7 +34,7 @@ def test_list_status_and_view_print_documents_and_the_screen_is_where_view_says(
     (same,) = document(embedded, "status", "seen")["vms"]
     plan = same.pop("plan")
     assert row == same
-    assert row["strategies"] == {f"{d['kind']}{d['index']}": d["strategy"] for d in plan["decisions"]}
+    assert row["strategies"] == {d["name"]: d["strategy"] for d in plan["decisions"]}
     view = document(embedded, "view", "seen")
     (screen,) = view["screens"]
     assert view["addresses"] == [f"{screen['type']}+unix://{screen['path']}"]
