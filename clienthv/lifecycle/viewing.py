@@ -9,7 +9,7 @@ from clienthv import process
 from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Choice, Connection, screens
 from clienthv.lifecycle import looking, remembered
-from clienthv.model.plan import HOST_DEVICES, Kind
+from clienthv.model.plan import HOST_DEVICES, Kind, Strategy
 from clienthv.model.view import Elsewhere, Screen, Where
 
 _BY_A_VIEWER: Final = ("spice", "vnc")
@@ -45,8 +45,9 @@ def _monitors(xml: str, name: str) -> Iterator[Elsewhere]:
         return
     planned = known.plan.decisions if known is not None and known.plan is not None else ()
     for decision in (*planned, *remembered.attached(xml)):
-        if decision.kind is Kind.GPU and decision.strategy in HOST_DEVICES and decision.device is not None:
-            yield Elsewhere(by="gpu", what=f"{decision.device} {decision.backing}")
+        if decision.kind is Kind.GPU and decision.strategy in (*HOST_DEVICES, Strategy.MDEV):
+            what = " ".join(filter(None, (decision.device, decision.backing)))
+            yield Elsewhere(by="gpu" if decision.strategy is Strategy.PASSTHROUGH else "gpu-part", what=what)
 
 
 def _opener(shown: tuple[Screen, ...], choice: Choice, name: str) -> tuple[tuple[str, ...] | None, str | None]:

@@ -37,12 +37,13 @@ class Screen(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Elsewhere(msgspec.Struct, frozen=True, kw_only=True):
-    """A picture that QEMU does not show: of a ``gpu`` of the host, on its own monitors, or in ``looking-glass``.
+    """A picture that QEMU does not show: of a ``gpu`` of the host, of a part of one, or in ``looking-glass``.
 
-    ``what`` is the GPU by address and name, or the file of the shared memory.
+    A whole GPU has its own monitors; a ``gpu-part``, a virtual function or a mediated device, has none. ``what`` is the
+    GPU by address and name, or the file of the shared memory.
     """
 
-    by: Literal["gpu", "looking-glass"]
+    by: Literal["gpu", "gpu-part", "looking-glass"]
     what: str
 
 

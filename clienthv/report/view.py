@@ -25,11 +25,16 @@ def elsewhere(where: Where) -> Iterator[str]:
     for other in where.elsewhere:
         if other.by == "gpu":
             yield f"  {other.what} is the guest's: what it draws is on the monitors plugged into it"
+        elif other.by == "gpu-part":
+            yield f"  {other.what} is the guest's and has no monitor: what it draws is seen by a program in the guest"
         else:
             yield f"  Looking Glass, with its program running in the guest: looking-glass-client -f {other.what}"
 
 
 def _screen(screen: Screen, address: str | None, where: Where) -> Iterator[str]:
+    if address is None and screen.type not in ("spice", "vnc"):
+        yield f"  {screen.type}: a window in the desktop session of whoever started the VM"
+        return
     if address is None:
         by_libvirt = f"virt-viewer --connect {shlex.quote(where.uri)} --attach {where.vm}"
         yield f"  {screen.type}, which has no address: libvirt alone hands it out"

@@ -80,12 +80,20 @@ def test_a_screen_without_an_address_is_left_to_libvirt() -> None:
     assert "virt-viewer --connect qemu:///system --attach desk" in text
 
 
+def test_a_window_in_somebodys_session_has_no_viewer() -> None:
+    text = "\n".join(view.lines(where(Screen(type="sdl"))))
+    assert "sdl: a window in the desktop session" in text
+    assert "virt-viewer" not in text
+
+
 def test_a_card_of_the_guests_own_is_named_with_where_its_picture_is() -> None:
     gpu = Elsewhere(by="gpu", what="0000:01:00.0 Somebody's GPU")
+    part = Elsewhere(by="gpu-part", what="virtual function 0")
     glass = Elsewhere(by="looking-glass", what="/dev/shm/looking-glass-desk")  # noqa: S108
-    text = "\n".join(view.lines(where(None, None, gpu, glass)))
+    text = "\n".join(view.lines(where(None, None, gpu, part, glass)))
     assert "0000:01:00.0 Somebody's GPU is the guest's" in text
     assert "monitors" in text
+    assert "virtual function 0 is the guest's and has no monitor" in text
     assert "looking-glass-client -f /dev/shm/looking-glass-desk" in text
 
 
