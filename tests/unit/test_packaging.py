@@ -36,8 +36,8 @@ def test_it_takes_completion_for_each_shell_and_the_units_and_enables_nothing() 
         (name,) = re.findall(rf"\b{shell}:(\S+?)[; ]", build)
         assert re.search(rf"^completion/{re.escape(name)} usr/share/{shell}", installed, re.MULTILINE)
     assert "docs/systemd/* usr/lib/systemd/system" in installed
-    scripts = "".join(path.read_text() for path in [DEBIAN / "rules", *DEBIAN.glob("clienthv.*rm")])
-    assert not re.search(r"\b(enable|start)\b", scripts)
+    scripts = "".join(path.read_text() for path in [DEBIAN / "rules", *DEBIAN.glob("clienthv.p*")])
+    assert not re.search(r"(helper|invoke|systemctl) (enable|unmask|start)", scripts)
     for unit in sorted((REPOSITORY / "docs" / "systemd").iterdir()):
         assert "/usr/local" not in unit.read_text()
 
