@@ -113,6 +113,7 @@ def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: P
         (["plan", "--host", "/etc"], 8, ["cannot read /etc"]),
         (["devices", "--host", "/nonexistent.json"], 8, ["cannot read /nonexistent.json", "inspect --save"]),
         (["devices", "0000:01:00.0"], 2, ["unexpected extra argument"]),
+        (["inspect", "--host", str(PC), "--tree", "--json"], 2, ["either --tree or --json"]),
         (["devcies"], 2, ["Did you mean 'devices'?"]),
         (["plan", "--frobnicate"], 2, ["No such option"]),
         (["paln"], 2, ["Did you mean 'plan'?"]),
@@ -229,6 +230,22 @@ def test_the_python_api_does_what_its_documentation_shows() -> None:
     xml = api.render(plan, host, name="desktop", disk="/srv/desktop.qcow2")
     assert "<name>desktop</name>" in xml
     assert "/srv/desktop.qcow2" in xml
+
+
+def test_a_recorded_pc_is_shown_as_summary_as_tree_and_as_document(clienthv: Run, tmp_path: Path) -> None:
+    summary = clienthv("inspect", "--host", str(PC))
+    assert (summary.returncode, summary.stderr) == (0, "")
+    assert "0000:2e:00.0" in summary.stdout
+    tree = clienthv("inspect", "--host", str(PC), "--tree").stdout
+    assert tree.startswith("PCI domain 0000, ")
+    assert "─ 0000:2e:00.0" in tree
+    document = clienthv("inspect", "--host", str(PC), "--json", "--keep-names").stdout
+    assert document.encode() == PC.read_bytes()
+    paste = tmp_path / "paste.txt"
+    paste.write_text("IOMMU Group 1 01:00.0 VGA compatible controller [0300]: NVIDIA GP104 [10de:1b80]\n")
+    pasted = clienthv("inspect", "--tree", "--host", str(paste))
+    assert "the way to it is not known" in pasted.stdout
+    assert "unknown: " in pasted.stderr
 
 
 def test_saving_over_a_device_writes_to_it_and_does_not_replace_it(clienthv: Run, tmp_path: Path) -> None:

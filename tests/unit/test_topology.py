@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from clienthv.model.host import Host, PciFunction, decode
+from clienthv.model.host import Host, Iommu, PciFunction, Role, RoleName, SrIov, decode
 from clienthv.model.topology import MAX_DEPTH, UNPLACED, Node, topology
+from clienthv.report import topology as report
 
 HOSTS = Path(__file__).parent.parent / "hosts"
 RECORDED = sorted([*HOSTS.glob("*.json"), *HOSTS.glob("more/*.json")])
@@ -29,7 +32,7 @@ def drawn(*functions: PciFunction) -> list[tuple[int, str]]:
     return [(len(above), node.address) for above, node in walk(tree)]
 
 
-def at(address: str, *path: str, **more: str) -> PciFunction:
+def at(address: str, *path: str, **more: Any) -> PciFunction:
     full = [a if a.count(":") == 2 else f"0000:{a}" for a in (address, *path)]
     return PciFunction(address=full[0], bridge_path=tuple(full[1:]), **more)
 
@@ -112,3 +115,28 @@ def test_a_path_that_cannot_be_loses_no_function_and_never_ends(lie: str) -> Non
     assert Counter(n.function for _, n in found if n.function is not None) == Counter(LIES[lie])
     assert max(len(above) for above, _ in found) <= MAX_DEPTH + 1
     assert all(node.children for _, node in found if node.function is None)
+
+
+# --- on a terminal
+
+
+def shown(host: Host) -> str:
+    return "\n".join(report.lines(host))
+
+
+def test_a_tree_tells_unknown_from_none() -> None:
+    pc = at("00:01.0", driver="", sriov=SrIov(totalvfs=8))
+    assert re.search(r"0000:00:01\.0 +group +\? +- .* \? of 8 VFs", shown(Host(pci=(pc,))))
+    assert re.search(r"0000:00:01\.0 +group +- +\? ", shown(Host(pci=(at("00:01.0"),), iommu=Iommu(groups=4))))
+
+
+def test_a_tree_says_what_the_host_uses_and_what_nobody_looked_for() -> None:
+    use = Role(role=RoleName.MOUNTED_DISK, address="0000:00:01.0")
+    text = shown(Host(pci=(at("00:01.0"),), roles=(use,), roles_read=(RoleName.MOUNTED_DISK,)))
+    assert "<- mounted-disk" in text
+    assert "not known, so no <- tells of it: boot-display, connected-display, default-route, network, input" in text
+    assert "not known" not in shown(Host(pci=(at("00:01.0"),), roles_read=tuple(RoleName)))
+
+
+def test_a_pc_without_functions_is_said_to_have_none_that_was_read() -> None:
+    assert "this PC has no PCI function that was read" in shown(Host())
