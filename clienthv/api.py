@@ -16,18 +16,19 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import guests, joint, planner, profiles
+from clienthv import explainer, guests, joint, planner, profiles
 from clienthv.errors import DocumentError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
 from clienthv.model.devices import Devices
+from clienthv.model.explanation import Explanation
 from clienthv.model.host import Host
 from clienthv.model.plan import Plan
 from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile
-from clienthv.strategies import verdicts
+from clienthv.strategies import Kept, verdicts
 
-__all__ = ["Wish", "devices", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
+__all__ = ["Wish", "devices", "explain", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
 
 _MAX_BYTES = 64 << 20
 
@@ -77,6 +78,14 @@ def plan(host: Host, profile: Profile) -> Plan:
     Raises HostError, PlanError.
     """
     return planner.plan(host, profile, guest=guests.read(profile.guest.os))
+
+
+def explain(host: Host, profile: Profile, what: str, *, kept: Kept | None = None, vm: str | None = None) -> Explanation:
+    """The ladder of a kind of device, or those that come to a device of the host, with the evidence for every rung.
+
+    ``kept`` is what the VM ``vm``, which is there, has had. Raises UsageError, HostError, PlanError.
+    """
+    return explainer.explain(host, profile, what, kept=kept, guest=guests.read(profile.guest.os), vm=vm)
 
 
 def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:

@@ -18,6 +18,7 @@ _COMMANDS = {
     "inspect": "hosts",
     "devices": "devices",
     "plan": "plans",
+    "explain": "explanations",
     "render": "plans",
     "profiles": "profiles",
     "fleet": "fleet",

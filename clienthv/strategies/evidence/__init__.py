@@ -12,12 +12,12 @@ from typing import Final
 
 from clienthv.model.advice import Evidence
 from clienthv.model.host import Host, PciFunction, RoleName
-from clienthv.model.plan import Kind, Reason, Rejected
+from clienthv.model.plan import Decision, Kind, Reason, Rejected
 from clienthv.strategies import screens
-from clienthv.strategies.evidence import functions, networks, platform, usb
+from clienthv.strategies.evidence import decisions, functions, networks, platform, usb
 from clienthv.strategies.evidence.facts import About, Facts, fact, group_of, listed, of, stated
 
-__all__ = ["NO_FACT_OF_THE_HOST", "of_function", "of_rejected"]
+__all__ = ["NO_FACT_OF_THE_HOST", "of_decision", "of_function", "of_rejected"]
 
 MOST: Final = 48
 """How many facts stand beside one reason at most: documents come from strangers."""
@@ -128,7 +128,8 @@ def of_rejected(rejected: Rejected, host: Host, kind: Kind | None = None) -> tup
 
     ``kind`` is the kind of device whose rung it is: without it what the kind decides is told of each that it may be.
     """
-    about, reason = About(rejected, host, kind), rejected.reason
+    reason = rejected.reason
+    about = About(reason, rejected.strategy, rejected.device, host, kind)
     rule = _RULES[reason]
     if usb.is_usb(about):
         rule = _OF_USB.get(reason, rule)
@@ -137,14 +138,19 @@ def of_rejected(rejected: Rejected, host: Host, kind: Kind | None = None) -> tup
     return _bounded(rule(about))
 
 
+def of_decision(decision: Decision, host: Host) -> tuple[Evidence, ...]:
+    """What in this host's files a decision rests on; nothing where that is no fact of the host."""
+    resting = (e for function in decisions.rests_on(decision, host) for e in _state_of(function, host))
+    return _bounded(itertools.chain(resting, decisions.others(decision, host)))
+
+
 def of_function(function: PciFunction, host: Host) -> tuple[Evidence, ...]:
     """What this host's files say of one PCI function: driver, IOMMU group, reset methods, roles, virtual functions."""
-    return _bounded(_of_function(function, host))
+    return _bounded(itertools.chain(functions.identity(function), _state_of(function, host)))
 
 
-def _of_function(function: PciFunction, host: Host) -> Facts:
+def _state_of(function: PciFunction, host: Host) -> Facts:
     here, known = function.address, function.known
-    yield from functions.identity(function)
     yield of(here, "driver", function.driver)
     yield group_of(function, host)
     methods = function.reset_methods

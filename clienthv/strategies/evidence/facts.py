@@ -8,7 +8,7 @@ from typing import Final, NamedTuple, TypeAlias
 
 from clienthv.model.advice import Evidence
 from clienthv.model.host import Host, PciFunction
-from clienthv.model.plan import Kind, Rejected
+from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.strategies import pci, screens
 
 ABSENT: Final = "absent"
@@ -25,16 +25,18 @@ Facts: TypeAlias = Iterator[Evidence]
 
 
 class About(NamedTuple):
-    """An objection, the host it was raised on, and the kind of device it is about where that is known."""
+    """A rung and its device as objections and decisions name them, the host, and the kind where that is known."""
 
-    rejected: Rejected
+    reason: Reason | None
+    strategy: Strategy
+    device: str | None
     host: Host
     kind: Kind | None
 
     @property
     def function(self) -> PciFunction | None:
         """The PCI function that the rung would rest on, if any."""
-        return self.host.by_address.get(self.rejected.device or "")
+        return self.host.by_address.get(self.device or "")
 
     @property
     def card(self) -> tuple[PciFunction, ...]:

@@ -109,7 +109,7 @@ def behind_vmd(about: About) -> Facts:
 
 def used_by_vm(about: About) -> Facts:
     """The definitions of the running VMs that name the device."""
-    host, device = about.host, about.rejected.device
+    host, device = about.host, about.device
     moving = {f.address for f in about.card}
     for vm in host.vms:
         had = sorted(moving & set(vm.functions)) if moving else [*vm.usb] if device else ["tpm"] * vm.tpm
@@ -155,6 +155,9 @@ def boot_display(function: PciFunction, host: Host) -> Facts:
     yield of(function.address, "boot_vga", function.boot_vga)
     if function.boot_vga is None:
         yield from outputs(function)
+        for role in host.roles_by_address.get(function.address, ()):
+            if role.role is RoleName.CONNECTED_DISPLAY and not function.connectors:
+                yield from stated(role.evidence, f"host document, roles of {function.address}, {role.role}")
         judged = screens.boot_displays(host)[function.address]
         if judged.drives:
             yield fact("host document, display controllers", judged.evidence)
@@ -178,7 +181,8 @@ def boot_display_unknown(about: About) -> Facts:
 
 def unread(about: About) -> Facts:
     """Where a use would show that nobody looked for."""
-    yield fact(_UNREAD[about.rejected.reason], None)
+    if about.reason is not None:
+        yield fact(_UNREAD[about.reason], None)
 
 
 def physical_function(about: About) -> Facts:
@@ -216,7 +220,7 @@ def no_such_device(about: About) -> Facts:
     found = [f for f in host.pci if wanted is not None and f.base_class.startswith(wanted)]
     if not found or any(f.class_code is None for f in host.pci):
         yield _none_of_class(wanted, host)
-    if about.rejected.strategy is Strategy.VF:
+    if about.strategy is Strategy.VF:
         for function in found[:_MEMBERS]:
             unread = "" if host.source == LIVE else None
             yield of(function.address, "sriov_totalvfs", function.sriov.totalvfs if function.sriov else unread)
@@ -283,7 +287,7 @@ def render_nodes(about: About) -> Facts:
     """The DRM devices of each GPU."""
     gpus = screens.gpus_of(about.host)
     for gpu in gpus[:_MEMBERS]:
-        known = about.rejected.reason is Reason.NO_RENDER_NODE
+        known = about.reason is Reason.NO_RENDER_NODE
         yield of(gpu.address, "drm", f"{gpu.drm_card or 'no card'}, no renderD*" if known else None)
     if not gpus:
         yield _none_of_class(_DISPLAY, about.host)

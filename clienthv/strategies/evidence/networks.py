@@ -19,7 +19,7 @@ _BACKENDS: Final = f"{CAPABILITIES}, interface backend"
 def plug_of(about: About) -> Plug | None:
     """What the objection is about; None where it is not about a network."""
     try:
-        return Plug.parse(about.rejected.device or "")
+        return Plug.parse(about.device or "")
     except msgspec.ValidationError:
         return None
 
@@ -96,8 +96,26 @@ def of_card(about: About) -> Facts:
     plug, network = plug_of(about), about.host.network
     for card in network.cards if network else ():
         if plug is not None and card.name == plug.source:
-            wireless = about.rejected.reason is Reason.WIRELESS
+            wireless = about.reason is Reason.WIRELESS
             yield _wireless(card) if wireless else fact(f"{_NET}/{card.name}/master", card.master)
+
+
+def plugged(about: About, plug: Plug) -> Facts:
+    """What a virtual card is plugged into, as it is now."""
+    network = about.host.network
+    for bridge in network.bridges if network else ():
+        if plug.type == "bridge" and bridge.name == plug.source:
+            yield _up(bridge.name, bridge.up)
+            yield fact(f"{_NET}/{bridge.name}/brif", None if bridge.ports is None else listed(bridge.ports))
+    for card in network.cards if network else ():
+        if plug.type == "macvtap" and card.name == plug.source:
+            yield _up(card.name, card.up)
+            yield fact(f"{_NET}/{card.name}/master", card.master)
+    for known in _networks(about) or ():
+        if plug.type == "network" and known.name == plug.source:
+            yield fact(f"virsh net-info {known.name}", "Active: yes" if known.active else None)
+    if plug.type == "passt":
+        yield from passt(about)
 
 
 def passt(about: About) -> Facts:

@@ -42,6 +42,17 @@ def virtualization_unknown(about: About) -> Facts:
     yield fact(KVM, None)
 
 
+def virtualization(host: Host) -> Facts:
+    """What shows that KVM runs guests here, or that it is likely to."""
+    if host.kvm.evidence:
+        yield from stated(host.kvm.evidence, KVM)
+        return
+    yield fact(CPUINFO, host.cpu.virtualization)
+    yield fact(KVM, "usable" if host.kvm.usable else None)
+    if host.cpu.virtualization is None:
+        yield fact(GROUPS, "groups" if host.iommu.enabled else None)
+
+
 def cpu_level(about: About) -> Facts:
     """The level that the flags amount to, and what the next one lacks (AMD64 ABI, "Micro-Architecture Levels")."""
     flags = about.host.cpu.flags
@@ -128,7 +139,7 @@ def no_privilege(about: About) -> Facts:
     stack = host.stack
     if stack is not None and stack.privileged is False:
         yield fact("virsh uri", f"{stack.uri}, without root's rights")
-        if (about.rejected.device or "").startswith("bridge:") and host.network:
+        if (about.device or "").startswith("bridge:") and host.network:
             allows = host.network.helper_allows
             yield fact("/etc/qemu/bridge.conf", None if allows is None else f"allows {listed(allows)}")
     if function is None:
@@ -143,17 +154,22 @@ def no_privilege(about: About) -> Facts:
 
 def not_in_qemu(about: About) -> Facts:
     """The lists of libvirt's domain capabilities in which the rung is not; those of each kind where it is unknown."""
-    offered = _offered(about.host)
-    if about.kind in (Kind.AUDIO, None) and about.rejected.strategy is Strategy.PARAVIRTUAL:
+    if about.kind in (Kind.AUDIO, None) and about.strategy is Strategy.PARAVIRTUAL:
         stack = about.host.stack
         yield fact("virsh version, libvirt", stack.libvirt_version if stack is not None else None)
         yield fact("virsh version, QEMU", stack.qemu_version if stack is not None else None)
-    if about.rejected.strategy is Strategy.MDEV and about.function is not None:
+    if about.strategy is Strategy.MDEV and about.function is not None:
         for kind in about.function.known.mdev_types or ():
             yield of(about.function.address, f"mdev_supported_types/{kind.id}/device_api", kind.api)
         return
+    yield from lists(about)
+
+
+def lists(about: About) -> Facts:
+    """What libvirt and QEMU offer of a kind of device; of each kind that has such a rung where it is unknown."""
+    offered = _offered(about.host)
     for kinds, name, field in _LISTS:
-        if about.kind in kinds if about.kind is not None else about.rejected.strategy in _ASKS[name]:
+        if about.kind in kinds if about.kind is not None else about.strategy in _ASKS[name]:
             found = getattr(offered, field) if offered is not None else None
             yield fact(f"{CAPABILITIES}, {name}", _shown(found))
 

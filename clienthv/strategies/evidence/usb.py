@@ -21,7 +21,7 @@ _ROLES: Final = {reason: role for role, (reason, _) in pci.ROLE_REASONS.items()}
 def _wanted(about: About) -> UsbWish | None:
     """What the profile calls the device; None where the objection is about no USB device."""
     try:
-        return wish(about.rejected.device or "")
+        return wish(about.device or "")
     except ValueError:
         return None
 
@@ -107,7 +107,7 @@ def class_unknown(about: About) -> Facts:
 
 def used(about: About) -> Facts:
     """What shows that the host uses the device so, in its own entry."""
-    role = _ROLES[about.rejected.reason]
+    role = _ROLES[about.reason] if about.reason is not None else None
     for device in _meant(about):
         held = [r for r in device.roles if r.role is role]
         for use in held:
@@ -128,11 +128,11 @@ def used_by_vm(about: About) -> Facts:
 
 def events(about: About) -> Facts:
     """The names that a profile can call event devices by (systemd, rules.d/60-persistent-input.rules)."""
-    name, found = about.rejected.device, about.host.events
+    name, found = about.device, about.host.events
     if found is msgspec.UNSET:
         yield fact(_EVENTS, None)
         return
-    if about.rejected.reason is Reason.NO_EVENT_DEVICE and name is not None:
+    if about.reason is Reason.NO_EVENT_DEVICE and name is not None:
         device = next((d for d in found if d.is_called(name)), None)
         if device is None:
             yield fact(f"{_EVENTS}/{name}", "")
