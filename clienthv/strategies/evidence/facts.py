@@ -9,7 +9,7 @@ from typing import Final, NamedTuple, TypeAlias
 from clienthv.model.advice import Evidence
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.plan import Kind, Reason, Strategy
-from clienthv.strategies import pci, screens
+from clienthv.strategies import pci, screens, sriov
 
 ABSENT: Final = "absent"
 UNKNOWN: Final = "unknown"
@@ -35,8 +35,13 @@ class About(NamedTuple):
 
     @property
     def function(self) -> PciFunction | None:
-        """The PCI function that the rung would rest on, if any."""
-        return self.host.by_address.get(self.device or "")
+        """The PCI function that the rung would rest on, if any; the card where it would be made."""
+        known = self.host.by_address.get(self.device or "")
+        return known if known is not None else next((c for c in self.host.pci if self._would_be_of(c)), None)
+
+    def _would_be_of(self, card: PciFunction) -> bool:
+        of = card.sriov
+        return of is not None and self.device in {sriov.place_of(card, n) for n in range(sriov.number(of))} - {None}
 
     @property
     def card(self) -> tuple[PciFunction, ...]:

@@ -97,14 +97,17 @@ def guest_driver(about: About) -> Facts:
 
 def behind_vmd(about: About) -> Facts:
     """The domain, and the controller that makes it where its way is known (kernel, drivers/pci/controller/vmd.c)."""
-    for function in about.card:
+
+    def domain(function: PciFunction) -> Facts:
         if function.place.domain <= _MAX_DOMAIN:
-            continue
+            return
         yield of(function.address, "class", function.class_code)
         for bridge in function.bridge_path or ():
             controller = about.host.by_address.get(bridge)
             if controller is not None and PciAddress.parse(bridge).domain <= _MAX_DOMAIN:
                 yield of(bridge, "driver", controller.driver)
+
+    yield from about.first(domain)
 
 
 def used_by_vm(about: About) -> Facts:
