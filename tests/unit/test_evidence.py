@@ -6,13 +6,32 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from clienthv import api
 from clienthv.errors import ClienthvError
 from clienthv.model.advice import Evidence
-from clienthv.model.host import Host, PciFunction, decode
+from clienthv.model.host import (
+    Cpu,
+    DomainCapabilities,
+    EventDevice,
+    GuestClaims,
+    Host,
+    HostNetwork,
+    Iommu,
+    Kvm,
+    PciFunction,
+    Role,
+    RoleName,
+    SrIov,
+    Stack,
+    decode,
+)
+from clienthv.model.network import Bridge, Card, VirtualNetwork
+from clienthv.model.particulars import MdevType, Particulars
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
+from clienthv.model.usb import UsbDevice, UsbRole
 from clienthv.strategies.evidence import NO_FACT_OF_THE_HOST, of_function, of_rejected
 
 HOSTS = Path(__file__).parent.parent / "hosts"
@@ -91,3 +110,226 @@ def test_of_a_host_of_which_nothing_is_known_nothing_is_invented(reason: Reason)
         for kind in (None, *Kind):
             said = {e.value for e in of_rejected(rejected, host, kind) if not e.file.startswith("host document")}
             assert said <= {"unknown", *SURE.get(reason, ())}
+
+
+# --- one PC for each reason that no recording has
+
+
+def card(address: str, **more: Any) -> PciFunction:
+    return PciFunction(address=f"0000:{address}", class_code=more.pop("class_code", "020000"), **more)
+
+
+def of_pci(name: str) -> str:
+    return f"/sys/bus/pci/devices/0000:01:00.0/{name}"
+
+
+def network(**more: Any) -> HostNetwork:
+    bridges = (Bridge(name="br0", ports=("eno1",), up=False), Bridge(name="virbr0", ports=()))
+    cards = (Card(name="eno1", up=True, wireless=False, master="br0"), Card(name="wlan0", up=None, wireless=True))
+    return HostNetwork(bridges=bridges, cards=cards, **more)
+
+
+def stack(**more: Any) -> Stack:
+    return Stack(uri="qemu:///session", privileged=False, libvirt_version="8.0.0", qemu_version="6.2.0", **more)
+
+
+HERE = "0000:01:00.0"
+STICK = UsbDevice(port="1-2", vendor_id="046d", product_id="c52b", busnum=1, devnum=4, interface_classes=("030101",))
+KEYS = UsbDevice(port="1-3", vendor_id="046d", product_id="c31c", busnum=1, devnum=5, keyboard=True)
+MDEVS = Particulars(mdev_types=(MdevType(id="i915-GVTg_V5_4", available=0), MdevType(id="nvidia-1", writable=False)))
+RUNS = GuestClaims(name="other", running=True, functions=(HERE,), usb=("046d:c52b",), tpm=True)
+
+MADE: list[tuple[Reason, str | None, Kind | None, Host, dict[str, str]]] = [
+    (R.CPU_LEVEL_MISSING, None, Kind.CPU, Host(cpu=Cpu(flags=("lm",))), {
+        "/proc/cpuinfo, flags": "below x86-64-v1, without cmov cx8 fpu fxsr mmx sse sse2 syscall of x86-64-v1",
+    }),
+    (R.KVM_NOT_USABLE, None, Kind.CPU, Host(kvm=Kvm(usable=False, device_present=False)), {
+        "/dev/kvm": "is not there",
+    }),
+    (R.KVM_NOT_USABLE, None, Kind.CPU, Host(kvm=Kvm(usable=False)), {"host document, kvm.usable": "false"}),
+    (R.IOMMU_OFF, HERE, None, Host(iommu=Iommu(enabled=False, parameters=("iommu=off",), acpi_table="IVRS")), {
+        "/sys/firmware/acpi/tables": "IVRS", "/sys/kernel/iommu_groups": "no group", "/proc/cmdline": "iommu=off",
+    }),
+    (R.NO_INTERRUPT_REMAPPING, HERE, None, Host(iommu=Iommu(enabled=True, interrupt_remapping=False)), {
+        "host document, iommu.interrupt_remapping": "false",
+        "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts": "unknown",
+    }),
+    (R.ACS_OVERRIDE, HERE, None, Host(iommu=Iommu(acs_override=True)), {"host document, iommu.acs_override": "true"}),
+    (R.VFIO_UNAVAILABLE, HERE, None, Host(stack=stack(capabilities=DomainCapabilities(domain_type="kvm"))), {
+        "virsh domcapabilities, hostdev pciBackend": "none",
+    }),
+    (R.NO_PRIVILEGE, HERE, Kind.NIC, Host(pci=(card("01:00.0", sriov=SrIov(writable=False)),)), {
+        of_pci("sriov_numvfs"): "this user may not write it",
+    }),
+    (R.NO_PRIVILEGE, HERE, Kind.GPU, Host(pci=(card("01:00.0", particulars=MDEVS),)), {
+        of_pci("mdev_supported_types/nvidia-1/create"): "this user may not write it",
+    }),
+    (R.NO_PRIVILEGE, "bridge:br0", Kind.NIC, Host(stack=stack(), network=network(helper_allows=("br1",))), {
+        "virsh uri": "qemu:///session, without root's rights", "/etc/qemu/bridge.conf": "allows br1",
+    }),
+    (R.BEHIND_VMD, "10000:e1:00.0", Kind.DISK, Host(pci=(
+        card("00:0e.0", driver="vmd"),
+        PciFunction(address="10000:e1:00.0", class_code="010802", bridge_path=("0000:00:0e.0", "10000:e0:06.0")),
+    )), {
+        "/sys/bus/pci/devices/10000:e1:00.0/class": "010802", "/sys/bus/pci/devices/0000:00:0e.0/driver": "vmd",
+    }),
+    (R.USED_BY_VM, HERE, Kind.NIC, Host(pci=(card("01:00.0"),), stack=stack(vms=(RUNS,))), {
+        "virsh dumpxml other": HERE,
+    }),
+    (R.USED_BY_VM, HERE, Kind.NIC, Host(pci=(card("01:00.0"),), stack=stack(guest_functions=(HERE,))), {
+        "virsh list": f"a VM that runs has {HERE}",
+    }),
+    (R.USED_BY_VM, "046d:c52b", Kind.USB_DEVICE, Host(usb=(STICK,), stack=stack(vms=(RUNS,))), {
+        "virsh dumpxml other": "046d:c52b",
+    }),
+    (R.USED_BY_VM, None, Kind.TPM, Host(stack=stack(vms=(RUNS,))), {"virsh dumpxml other": "tpm"}),
+    (R.BYPASSES_IOMMU, HERE, None, Host(pci=(card("01:00.0", vendor_id="1af4", access_platform=False),)), {
+        of_pci("virtio*/features"): "bit 33 is 0",
+    }),
+    (R.RESERVED_MEMORY, HERE, None, Host(pci=(
+        card("01:00.0", iommu_group=7, particulars=Particulars(reserved_memory=("0xe0000-0xfffff",))),
+    )), {"/sys/kernel/iommu_groups/7/reserved_regions": "0xe0000 0xfffff direct"}),
+    (R.CONNECTED_DISPLAY, HERE, Kind.GPU, Host(pci=(card("01:00.0", class_code="030000"),), roles=(
+        Role(role=RoleName.CONNECTED_DISPLAY, address=HERE, evidence=("/sys/class/drm/card0-DP-1/status: connected",)),
+    )), {"/sys/class/drm/card0-DP-1/status": "connected"}),
+    (R.BOOT_DISPLAY, HERE, Kind.GPU, Host(pci=(card("01:00.0", class_code="030000", boot_vga=True),)), {
+        of_pci("boot_vga"): "1",
+    }),
+    (R.MOUNTED_DISK, "046d:c52b", Kind.USB_DEVICE, Host(usb=(msgspec.structs.replace(STICK, roles=(
+        UsbRole(role=RoleName.MOUNTED_DISK, evidence=("/proc/self/mountinfo: /media is on sdb1",)),
+    )),)), {"/proc/self/mountinfo": "/media is on sdb1"}),
+    (R.HOST_INPUT, "046d:c52b", Kind.USB_DEVICE, Host(usb=(STICK,)), {
+        "/sys/bus/usb/devices/1-2:*/bInterfaceClass": "030101",
+    }),
+    (R.IN_USE, HERE, Kind.GPU, Host(pci=(card("01:00.0", particulars=Particulars(holders=("Xorg", "steam"))),)), {
+        f"/proc/*/fd, open on {HERE}": "Xorg, steam",
+    }),
+    (R.USB_UNKNOWN, "046d:c52b@1-2", Kind.USB_DEVICE, Host(usb=(msgspec.structs.replace(STICK, devnum=None),)), {
+        "/sys/bus/usb/devices/1-2/busnum": "1", "/sys/bus/usb/devices/1-2/devnum": "unknown",
+    }),
+    (R.NOT_PLUGGED_IN, "046d:c52b@1-9", Kind.USB_DEVICE, Host(usb=(STICK, KEYS)), {
+        "/sys/bus/usb/devices/1-9": "absent",
+        "/sys/bus/usb/devices/*/idVendor, idProduct": "046d:c52b on 1-2",
+    }),
+    (R.NOT_PLUGGED_IN, "class:webcam", Kind.USB_DEVICE, Host(usb=(STICK,)), {
+        "/sys/bus/usb/devices/*:*/bInterfaceClass": "none is of a webcam",
+    }),
+    (R.SEVERAL_MATCH, "046d:c52b", Kind.USB_DEVICE, Host(usb=(STICK, msgspec.structs.replace(STICK, port="1-4"))), {
+        "/sys/bus/usb/devices/1-2": "046d:c52b", "/sys/bus/usb/devices/1-4": "046d:c52b",
+    }),
+    (R.IS_HUB, "046d:c52b", Kind.USB_DEVICE, Host(usb=(msgspec.structs.replace(STICK, device_class="09"),)), {
+        "/sys/bus/usb/devices/1-2/bDeviceClass": "09", "/sys/bus/usb/devices/1-2:*/bInterfaceClass": "030101",
+    }),
+    (R.ONLY_KEYBOARD, "046d:c31c", Kind.USB_DEVICE, Host(usb=(STICK, KEYS), other_keyboards=()), {
+        "udev, 1-3": "ID_INPUT_KEYBOARD=1", "/proc/bus/input/devices, not USB": "none",
+    }),
+    (R.USB_CLASS_UNKNOWN, "class:webcam", Kind.USB_DEVICE, Host(usb=(STICK, KEYS)), {
+        "/sys/bus/usb/devices/1-3:*/bInterfaceClass": "unknown",
+    }),
+    (R.NETWORKS_UNKNOWN, "bridge:br0", Kind.NIC, Host(network=network()), {"/etc/qemu/bridge.conf": "unknown"}),
+    (R.NO_BRIDGE, "bridge:br7", Kind.NIC, Host(network=network()), {
+        "/sys/class/net/*/bridge": "br0, virbr0",
+        "/sys/class/net/br0/brif": "eno1", "/sys/class/net/virbr0/brif": "none",
+        "/sys/class/net/wlan0/phy80211": "present",
+    }),
+    (R.NO_NETWORK, "network:lan", Kind.NIC, Host(stack=stack(networks=(VirtualNetwork(name="x", forward="nat"),))), {
+        "virsh net-list --all": "x (nat)",
+    }),
+    (R.NETWORK_INACTIVE, "network:x", Kind.NIC, Host(stack=stack(networks=(VirtualNetwork(name="x", active=False),))), {
+        "virsh net-info x": "Active: no",
+    }),
+    (R.LINK_DOWN, "bridge:br0", Kind.NIC, Host(network=network()), {"/sys/class/net/br0/flags": "without IFF_UP"}),
+    (R.LINK_DOWN, "macvtap:wlan0", Kind.NIC, Host(network=network()), {"/sys/class/net/wlan0/flags": "unknown"}),
+    (R.WIRELESS, "macvtap:wlan0", Kind.NIC, Host(network=network()), {"/sys/class/net/wlan0/phy80211": "present"}),
+    (R.NETWORK_IN_USE, "macvtap:eno1", Kind.NIC, Host(network=network()), {"/sys/class/net/eno1/master": "br0"}),
+    (R.NO_PASST, "passt", Kind.NIC, Host(stack=stack(), network=network(passt=True, default_route=False)), {
+        "virsh version, libvirt": "8.0.0", "virsh domcapabilities, interface backend": "unknown",
+        "/usr/bin/passt": "present", "/proc/net/route": "no default route",
+    }),
+    (R.NO_EVENT_DEVICE, "pci-x-event-kbd", Kind.INPUT, Host(events=(
+        EventDevice(links=("by-path/pci-y-event-mouse",), kind="pointer"),
+    )), {"/dev/input/by-path/pci-x-event-kbd": "absent", "/dev/input/by-path": "pci-y-event-mouse"}),
+    (R.NO_SRIOV, HERE, Kind.NIC, Host(pci=(card("01:00.0", sriov=SrIov(totalvfs=0)),)), {
+        of_pci("sriov_totalvfs"): "0",
+    }),
+    (R.NO_VF_CREATED, HERE, Kind.NIC, Host(pci=(card("01:00.0", driver="", sriov=SrIov(totalvfs=7, numvfs=0)),)), {
+        of_pci("sriov_totalvfs"): "7", of_pci("sriov_numvfs"): "0", of_pci("driver"): "absent",
+    }),
+    (R.NO_PF_INTERFACE, HERE, Kind.NIC, Host(pci=(card("01:00.0", driver="vfio-pci", interfaces=()),)), {
+        of_pci("net"): "absent", of_pci("driver"): "vfio-pci",
+    }),
+    (R.MDEV_USED_UP, HERE, Kind.GPU, Host(pci=(card("01:00.0", class_code="030000", particulars=MDEVS),)), {
+        of_pci("mdev_supported_types/i915-GVTg_V5_4/available_instances"): "0",
+        of_pci("mdev_supported_types/nvidia-1/available_instances"): "unknown",
+    }),
+    (R.NO_MDEV_TYPE, None, Kind.GPU, Host(pci=(
+        card("01:00.0", class_code="030000", particulars=Particulars(mdev_types=())),
+    )), {of_pci("mdev_supported_types"): "absent"}),
+    (R.NO_SUCH_DEVICE, None, Kind.DISK, Host(pci=(card("01:00.0"),)), {
+        "/sys/bus/pci/devices/*/class": "none begins with 0108",
+    }),
+    (R.NO_SUCH_DEVICE, None, Kind.AUDIO, Host(pci=(
+        card("01:00.0", class_code="030000"), card("01:00.1", class_code="040300"),
+    )), {"/sys/bus/pci/devices/0000:01:00.1/class": "040300, of a graphics card"}),
+    (R.NO_TPM_DEVICE, None, Kind.TPM, Host(tpm_device=False), {"/dev/tpmrm0": "absent", "/dev/tpm0": "absent"}),
+    (R.NOT_IN_QEMU, None, Kind.TPM, Host(stack=stack(capabilities=DomainCapabilities(domain_type="kvm"))), {
+        "virsh domcapabilities, tpm backendModel": "none",
+    }),
+    (R.DEVICE_CHANGED, HERE, Kind.NIC, Host(pci=(card("01:00.0", vendor_id="8086", device_id="1533"),)), {
+        of_pci("vendor"): "8086", of_pci("device"): "1533", of_pci("class"): "020000",
+    }),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("reason", "device", "kind", "host", "shown"), MADE, ids=lambda v: str(v)[:30])
+def test_a_reason_is_shown_by_these_files(
+    reason: Reason, device: str | None, kind: Kind | None, host: Host, shown: dict[str, str]
+) -> None:
+    rejected = Rejected(strategy=Strategy.PASSTHROUGH, device=device, reason=reason, detail="")
+    assert {e.file: e.value for e in of_rejected(rejected, host, kind)} == shown
+
+
+def test_virtio_sound_is_shown_by_the_versions() -> None:
+    rejected = Rejected(strategy=Strategy.PARAVIRTUAL, device=None, reason=R.NOT_IN_QEMU, detail="")
+    assert {e.file: e.value for e in of_rejected(rejected, Host(stack=stack()), Kind.AUDIO)} == {
+        "virsh version, libvirt": "8.0.0",
+        "virsh version, QEMU": "6.2.0",
+    }
+
+
+def test_what_has_no_network_anywhere_is_shown_card_by_card() -> None:
+    rejected = Rejected(strategy=Strategy.PARAVIRTUAL, device="macvtap", reason=R.NO_INTERFACE, detail="")
+    shown = {e.file: e.value for e in of_rejected(rejected, Host(network=network()), Kind.NIC)}
+    assert shown["/sys/class/net/*/device"] == "eno1, wlan0"
+    assert shown["/sys/class/net/eno1/master"] == "br0"
+    assert shown["/sys/class/net/wlan0/phy80211"] == "present"
+
+
+def test_a_group_as_large_as_a_stranger_likes_is_told_by_its_number() -> None:
+    many = tuple(card(f"{n:02x}:00.0", iommu_group=1, driver="some") for n in range(1, 256))
+    rejected = Rejected(strategy=Strategy.PASSTHROUGH, device=HERE, reason=R.IOMMU_GROUP_STAYS, detail="")
+    shown = of_rejected(rejected, Host(pci=many, iommu=Iommu(groups=1)))
+    assert len(shown) < 40
+    assert ("/sys/kernel/iommu_groups/1/devices", "255 functions") in {(e.file, e.value) for e in shown}
+    assert shown[0] == Evidence(file=of_pci("iommu_group"), value="1")
+
+
+def test_a_virtual_function_that_is_not_there_yet_is_shown_by_its_card() -> None:
+    made_by = card("01:00.0", vendor_id="10de", sriov=SrIov(totalvfs=7, offset=128, stride=2))
+    rejected = Rejected(strategy=Strategy.VF, device="0000:01:10.2", reason=R.NO_GUEST_DRIVER, detail="")
+    assert of_rejected(rejected, Host(pci=(made_by,))) == (Evidence(file=of_pci("vendor"), value="10de"),)
+
+
+def test_a_sentence_without_a_file_is_the_documents() -> None:
+    pc = Host(pci=(card("01:00.0"),), roles=(Role(role=RoleName.NETWORK, address=HERE, evidence=("seen\x1b[2J",)),))
+    rejected = Rejected(strategy=Strategy.PASSTHROUGH, device=HERE, reason=R.NETWORK_IN_USE, detail="")
+    assert of_rejected(rejected, pc) == (
+        Evidence(file=f"host document, roles of {HERE}, network", value="seen\x1b[2J"),
+    ), "whoever prints it makes it visible"
+
+
+def test_more_facts_than_fit_are_counted() -> None:
+    bridges = tuple(Bridge(name=f"br{n}", ports=()) for n in range(60))
+    rejected = Rejected(strategy=Strategy.PARAVIRTUAL, device="bridge:x", reason=R.NO_BRIDGE, detail="")
+    shown = of_rejected(rejected, Host(network=HostNetwork(bridges=bridges)), Kind.NIC)
+    assert shown[-1] == Evidence(file="…", value="13 more")

@@ -173,4 +173,6 @@ def _state_of(function: PciFunction, host: Host) -> Facts:
 
 
 def _bounded(facts: Facts) -> tuple[Evidence, ...]:
-    return tuple(itertools.islice(dict.fromkeys(facts), MOST))
+    found = tuple(dict.fromkeys(facts))
+    more = (fact("…", f"{len(found) - MOST} more"),) if len(found) > MOST else ()
+    return (*found[:MOST], *more)

@@ -65,9 +65,10 @@ def not_plugged_in(about: About) -> Facts:
             on_port = about.host.usb_by_port.get(wanted.port)
             yield fact(f"{_USB}/{wanted.port}", on_port.ids if on_port is not None else "")
         elsewhere = [d.port for d in there if d.ids == wanted.ids]
-        yield fact(f"{_USB}/*/idVendor, idProduct", f"{wanted.ids} on {listed(elsewhere)} of {len(there)} devices")
+        said = f"{wanted.ids} on {listed(elsewhere)}" if elsewhere else f"none is {wanted.ids}"
+        yield fact(f"{_USB}/*/idVendor, idProduct", said)
     elif wanted is not None:
-        yield fact(f"{_USB}/*:*/bInterfaceClass", f"no {wanted.what} among {len(there)} devices")
+        yield fact(f"{_USB}/*:*/bInterfaceClass", f"none is of a {wanted.what}")
 
 
 def several(about: About) -> Facts:
