@@ -333,3 +333,25 @@ def test_more_facts_than_fit_are_counted() -> None:
     rejected = Rejected(strategy=Strategy.PARAVIRTUAL, device="bridge:x", reason=R.NO_BRIDGE, detail="")
     shown = of_rejected(rejected, Host(network=HostNetwork(bridges=bridges)), Kind.NIC)
     assert shown[-1] == Evidence(file="…", value="13 more")
+
+
+def named(file: str) -> str:
+    """What a reader of the reference finds a file or command by."""
+    known = file.partition(",")[0]
+    last = known.rpartition("/")[2]
+    if known.startswith("/dev/input/by-path"):
+        return "/dev/input/by-path"
+    if known.startswith(("/sys/bus/", "/sys/class/")):
+        return "port" if re.fullmatch(r"[0-9]-[0-9]", last) else re.sub(r"^virtfn[0-9]+$", "virtfnN", last)
+    return " ".join(re.sub(r"/[0-9]+/", "/N/", known).split(" ")[:2])
+
+
+def test_the_reference_names_the_files_of_every_reason() -> None:
+    page = (HOSTS.parent.parent / "docs" / "reference" / "reasons.md").read_text()
+    sections = dict(re.findall(r"^### (\S+)\n(.*?)(?=^##)", page, re.MULTILINE | re.DOTALL))
+    files = {(reason, file) for reason, _, _, _, shown in MADE for file in shown}
+    for name in ("lab-full", "lab-no-iommu", "lab-no-svm", "desk-x570-3rdgen-rx580-gt710-b", "fa-guest-kvm-arm"):
+        host = decode((HOSTS / f"{name}.json").read_bytes(), name)
+        files |= {(r.reason, e.file) for kind, r in rejections(host) for e in of_rejected(r, host, kind)}
+    told = {(reason, named(file)) for reason, file in files if not file.startswith("host document")}
+    assert {(reason.value, name) for reason, name in told if name not in sections[reason]} == set()

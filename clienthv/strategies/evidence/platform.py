@@ -6,6 +6,7 @@ from typing import Final
 
 import msgspec
 
+from clienthv.model.advice import Evidence
 from clienthv.model.host import DomainCapabilities, Host
 from clienthv.model.plan import Kind, Strategy
 from clienthv.model.x86_64 import LEVELS, level_of, missing
@@ -20,7 +21,7 @@ INTERRUPTS: Final = "/proc/interrupts"
 UNSAFE: Final = "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
 ACS_OVERRIDE: Final = "pcie_acs_override"
 
-_REMAPPING: Final = (INTERRUPTS, "/sys/class/iommu/", "intremap")
+_INTREMAP: Final = "intremap"
 
 
 def _document(field: str, value: str) -> Facts:
@@ -88,7 +89,7 @@ def architecture(about: About) -> Facts:
 def iommu(about: About) -> Facts:
     """Everything that was read of the IOMMU: firmware's tables, the kernel's groups, its command line."""
     found = about.host.iommu
-    told = list(stated(found.evidence, "host document, iommu"))
+    told = [e for e in stated(found.evidence, "host document, iommu") if not _is_of_remapping(e)]
     files = {e.file for e in told}
     if TABLES not in files:
         yield fact(TABLES, "neither DMAR nor IVRS" if found.acpi_table == "none" else found.acpi_table)
@@ -98,6 +99,10 @@ def iommu(about: About) -> Facts:
         parameters = found.parameters
         yield fact(CMDLINE, None if parameters is None else " ".join(parameters) or "no IOMMU parameters")
     yield from told
+
+
+def _is_of_remapping(evidence: Evidence) -> bool:
+    return evidence.file == INTERRUPTS or evidence.file.endswith("/ecap")
 
 
 def iommu_unknown(about: About) -> Facts:
@@ -113,7 +118,7 @@ def without_group(about: About) -> Facts:
 def interrupt_remapping(about: About) -> Facts:
     """What shows that interrupts are not remapped, and whether VFIO does without."""
     found = about.host.iommu
-    shown = [e for e in stated(found.evidence, "") if any(mark in f"{e.file} {e.value}" for mark in _REMAPPING)]
+    shown = [e for e in stated(found.evidence, "") if _is_of_remapping(e) or _INTREMAP in e.value]
     yield from shown or _document("iommu.interrupt_remapping", "false")
     unsafe = None if found.unsafe_interrupts is msgspec.UNSET else found.unsafe_interrupts
     yield fact(UNSAFE, {True: "Y", False: "N", None: None}[unsafe])
