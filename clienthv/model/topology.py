@@ -104,12 +104,10 @@ def _bus_of(address: str, *, placed: bool = True) -> _Bus:
 
 
 def _way(address: str, above: _Above) -> tuple[_Place, ...] | None:
-    """What one hangs on, and that in turn, up to the root bus; None where this is too long or ends nowhere."""
+    """What one hangs on, and that in turn, up to the root bus; None where this is too long or goes round."""
     way: list[_Place] = [address]
     while len(way) <= MAX_DEPTH:
-        parent = above.get(address)
-        if parent is None:
-            return None
+        parent = above[address]
         way.append(parent)
         if isinstance(parent, _Bus):
             if not parent.behind:
