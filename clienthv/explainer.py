@@ -120,8 +120,14 @@ def _ladder(decision: Decision, host: Host, profile: Profile, ask: _Ask) -> Ladd
         taken=decision.strategy,
         rungs=tuple(_rungs(climbed, strategies, host)),
         cut_short=climbed.cut_short,
+        unasked=tuple(_unasked(decision, strategies)),
         portable=_portable(climbed, strategies),
     )
+
+
+def _unasked(decision: Decision, ladder: tuple[Strategy, ...]) -> Iterator[Strategy]:
+    known = STRATEGIES.get(decision.kind, ladder)
+    yield from (s for s in known[: known.index(decision.strategy)] if s not in ladder)
 
 
 def _rungs(climbed: _Climbed, strategies: tuple[Strategy, ...], host: Host) -> Iterator[Rung]:

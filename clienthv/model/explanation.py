@@ -79,7 +79,8 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     """The ladder of one device of the VM, from the best rung down.
 
     ``device`` and ``name`` are its kind and its name in the plan. ``taken`` is the strategy that it has. ``cut_short``
-    is whether more ways are possible than are listed.
+    is whether more ways are possible than are listed. ``unasked`` are strategies nearer to the hardware than the taken
+    one that the profile's ladder does not have.
     """
 
     device: Kind
@@ -87,6 +88,7 @@ class Ladder(msgspec.Struct, frozen=True, kw_only=True):
     taken: Strategy
     rungs: tuple[Rung, ...]
     cut_short: bool
+    unasked: tuple[Strategy, ...]
     portable: Portable
 
 

@@ -35,6 +35,8 @@ def _ladder(ladder: Ladder) -> Iterator[str]:
         yield from (line for rung in (*better, *([here] if here.refused else [])) for line in _rung(rung))
     else:
         yield f"Nothing better is asked for: {ladder.taken} is the top of the profile's ladder."
+    if ladder.unasked:
+        yield f"  nearer to the hardware, and not on that ladder: {', '.join(ladder.unasked)}"
     yield ""
     yield from _falls(ladder)
     yield ""

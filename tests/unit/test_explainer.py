@@ -158,6 +158,7 @@ def test_what_a_vm_keeps_is_told_with_how_to_change_that() -> None:
 def test_a_rung_that_is_the_top_says_so_and_one_that_is_the_last_says_so_too() -> None:
     text = "\n".join(report.lines(as_document(ladder("firmware", profile=asking(firmware={"prefer": (S.BIOS,)})))))
     assert "Nothing better is asked for: bios is the top of the profile's ladder." in text
+    assert "nearer to the hardware, and not on that ladder: uefi-secure-boot, uefi" in text
     assert "nothing is left on the ladder" in text
 
 
