@@ -19,6 +19,7 @@ _COMMANDS = {
     "devices": "devices",
     "plan": "plans",
     "explain": "explanations",
+    "report": "report",
     "render": "plans",
     "profiles": "profiles",
     "fleet": "fleet",

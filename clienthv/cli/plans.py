@@ -15,6 +15,7 @@ from clienthv.errors import DiskError, PlanError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import plans as plans_model
 from clienthv.model import values
+from clienthv.model.plans import Plans
 
 if TYPE_CHECKING:
     from clienthv.lifecycle.foreseeing import Foreseen
@@ -84,6 +85,11 @@ def _plan_together(
         from clienthv.report import plans as report
 
         show(report.together(plans, explain=explain))
+    missing_plans(plans)
+
+
+def missing_plans(plans: Plans) -> None:
+    """Raise PlanError when a VM has no plan; what could be said of it is shown before."""
     if any(vm.plan is None for vm in plans.vms):
         missing = ", ".join(vm.name for vm in plans.vms if vm.plan is None)
         msg = f"not all of these VMs can run together: {missing}"
