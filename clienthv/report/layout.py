@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import Final, NamedTuple
 
 from clienthv.report.rows import Badge, Form, Row
-from clienthv.report.text import fitting, mono_width, width
+from clienthv.report.text import fitting, mono_width, ranges, width
 
 TINTS: Final = 6
 """How many colours groups of several functions take turns with. Neighbours never have the same."""
@@ -65,7 +65,7 @@ class Region(NamedTuple):
     """
 
     box: Box
-    label: Word
+    labels: tuple[Word, ...]
     tint: int | None
     several: bool
 
@@ -117,12 +117,12 @@ def draw(rows: Sequence[Row], proportions: Format = WIDE) -> Drawing:
         cards += members
         if inside:
             part_of[groups] = part = part_of.get(groups, 0) + 1
-            words = members[0].row.in_words + (f", part {part} of {parts[groups]}" if parts[groups] > 1 else "")
+            words = _words(groups, part, parts[groups])
             left = min(c.box.x for c in members) - 6
             box = Box(left, top, proportions.width - 2 - left, y + 2 - top)
             tint = tints[groups] if groups in shared else None
-            label = _label(words, box, members[0].box, proportions)
-            regions.append(Region(box, label, tint, len(groups) > 1))
+            labels = tuple(_labels(words, box, members[0].box, proportions))
+            regions.append(Region(box, labels, tint, len(groups) > 1))
             y += 10
         else:
             y += 4
@@ -147,19 +147,30 @@ def _parts(rows: Sequence[Row]) -> dict[tuple[int, ...], int]:
     return parts
 
 
-def _label(words: str, region: Box, first: Box, proportions: Format) -> Word:
+def _words(groups: tuple[int, ...], part: int, parts: int) -> tuple[str, str]:
+    """The name of a region, and what is said below it."""
+    if len(groups) > 1:
+        return f"{len(groups)} groups", ranges(list(groups))
+    return f"group {groups[0]}", f"part {part} of {parts}" if parts > 1 else ""
+
+
+def _labels(words: tuple[str, str], region: Box, first: Box, proportions: Format) -> Iterator[Word]:
+    """The words of a region: beside its cards, or above them where there is no room beside."""
     if not proportions.wide:
-        return Word(first.x, region.y + 16, fitting(words, region.width - 16, _SMALL))
-    right = region.x + region.width - 10
-    return Word(right, region.y + 6 + min(first.height, 28) / 2 + 4, _short(words, proportions), end=True)
+        text = ": ".join(filter(None, words))
+        yield Word(first.x, region.y + 16, fitting(text, region.width - 16, _SMALL, bold=True))
+        return
+    right, y = region.x + region.width - 10, region.y + 18
+    for text in filter(None, words):
+        yield Word(right, y, _within(text, proportions.gutter - 14), end=True)
+        y += 15
 
 
-def _short(words: str, proportions: Format) -> str:
-    """The words beside a region. Their number must stay: "part 1 of 2" gives way first."""
-    head, comma, part = words.partition(", part ")
-    if comma:
-        head += f" ({part.replace(' of ', '/')})"
-    return fitting(head, proportions.gutter - 14, _SMALL, bold=True)
+def _within(text: str, room: float) -> str:
+    """A text that fits; of long lists of numbers the first and the last."""
+    if width(text, _SMALL, bold=True) > room and "," in text:
+        text = f"{text.split(',')[0].split('–')[0]} … {text.split(' ')[-1].split('–')[-1]}"
+    return fitting(text, room, _SMALL, bold=True)
 
 
 def _card(row: Row, y: float, proportions: Format) -> Card:

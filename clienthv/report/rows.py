@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from enum import StrEnum, unique
-from itertools import groupby
+from itertools import groupby, takewhile
 from typing import Final, NamedTuple
 
 from clienthv.model.devices import Device, Verdict
@@ -159,23 +160,38 @@ class _Writer:
         yield self._of_function(node, node.function, depth) if node.function else self._of_place(node, depth)
         for decision, badge in self._planned.get(node.address, ()) if node.function else ():
             yield self._of_planned(decision, badge, depth + 1)
-        for foldable, run in groupby(node.children, key=self._foldable):
+        leaves = {child.address for child in node.children if not child.children}
+        for foldable, run in groupby(node.children, key=lambda child: self._foldable(child, leaves)):
             members = list(run)
-            if foldable and len(members) >= (_FOLDED_FROM if foldable == "vf" else _DULL_FROM):
+            if foldable and len(members) >= (_DULL_FROM if foldable == "dull" else _FOLDED_FROM):
                 yield self._of_several(members, foldable, depth + 1)
                 continue
             for child in members:
                 yield from self._node(child, depth + 1)
 
-    def _foldable(self, node: Node) -> str:
-        """Whether a node can stand in a row with others of its like: virtual functions, and what no profile names."""
+    def _foldable(self, node: Node, leaves: set[str]) -> str:
+        """What a node can stand for in a row with others of its like; "" where it stands for itself.
+
+        Nothing is folded away from a group that something is in which is not beside it among the ``leaves``: that
+        moves with it.
+        """
         function = node.function
-        if function is None or node.children or self._badges_of(function) or node.address in self._planned:
+        if function is None or node.children or node.address in self._planned or not self._idle(function):
             return ""
+        mates = self._host.by_group.get(function.iommu_group, ()) if function.iommu_group is not None else ()
         if function.physfn is not None:
-            return "vf"
+            alike = all(m.physfn == function.physfn for m in mates)
+            return "vf" if alike else f"vf of group {function.iommu_group}"
+        dull = self._dull(function) and all(m.address in leaves and self._dull(m) for m in mates)
+        return "dull" if dull else ""
+
+    def _idle(self, function: PciFunction) -> bool:
+        return not self._badges_of(function)
+
+    def _dull(self, function: PciFunction) -> bool:
+        """Whether nobody uses it, and no profile can name it."""
         verdict = self._verdicts.get(function.address)
-        return "dull" if verdict is None or verdict.serves_as is None else ""
+        return self._idle(function) and (verdict is None or verdict.serves_as is None)
 
     def _badges_of(self, function: PciFunction) -> tuple[Badge, ...]:
         roles = dict.fromkeys(ROLE_WORDS[r.role] for r in self._host.roles_by_address.get(function.address, ()))
@@ -225,22 +241,41 @@ class _Writer:
         functions = tuple(n.function for n in nodes if n.function is not None)
         groups = tuple(sorted({f.iommu_group for f in functions if f.iommu_group is not None}))
         first, last = functions[0], functions[-1]
-        drivers = sorted({d for f in functions for d in _driver(f)})
-        about = ", ".join(drivers[:3]) if why == "vf" else "nothing that a profile can name"
-        name = f"{len(functions)} VFs" if why == "vf" else f"{len(functions)} functions of {_vendors(functions)}"
-        row = Row(anchor(f"several-{first.address}"), depth, Form.FOLDED, _icon(first) if why == "vf" else "chip",
-                  f"{first.address} … {last.place.device:02x}.{last.place.function}"
-                  if last.address[:8] == first.address[:8] else f"{first.address} … {last.address}",
-                  name, about, groups, (), "", functions)  # fmt: skip
-        return row._replace(title=_title(row, name))
+        virtual = why != "dull"
+        until = f"{last.place.device:02x}.{last.place.function}"
+        row = Row(
+            anchor(f"several-{first.address}"),
+            depth,
+            Form.FOLDED,
+            _icon(first) if virtual else "chip",
+            f"{first.address} … {until if last.address[:8] == first.address[:8] else last.address}",
+            f"{len(functions)} VFs" if virtual else _named(functions),
+            ", ".join(sorted({d for f in functions for d in _driver(f)})[:3] if virtual else _kinds(functions)),
+            groups,
+            (),
+            "",
+            functions,
+        )
+        return row._replace(title=_title(row, row.name))
 
 
 _KIND_ICONS: Final = {"gpu": "display", "nic": "network", "disk": "disk", "audio": "sound", "usb": "usb"}
 
 
-def _vendors(functions: Sequence[PciFunction]) -> str:
-    names = sorted({shown(f.vendor) for f in functions if f.vendor})
-    return names[0] if len(names) == 1 else "the chipset and processor" if names else "unknown makers"
+def _named(functions: Sequence[PciFunction]) -> str:
+    """What several functions are called: the words that their names begin with in common."""
+    names = [shown(f.label).split(" ") for f in functions]
+    common = [words[0] for words in takewhile(lambda words: len(set(words)) == 1, zip(*names, strict=False))]
+    if all(len(name) == len(common) for name in names):
+        return f"{len(functions)} × {' '.join(common)}"
+    if common[-1:] == ["device"]:  # as the database of ids calls what it does not name: "Intel Corporation device 347a"
+        common.pop()
+    return f"{len(functions)} functions" + (f" of {' '.join(common)}" if common else "")
+
+
+def _kinds(functions: Sequence[PciFunction]) -> list[str]:
+    kinds = Counter(class_words(f) or "other device" for f in functions)
+    return [f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in kinds.most_common(4)]
 
 
 def _driver(function: PciFunction) -> list[str]:
