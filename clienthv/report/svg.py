@@ -139,4 +139,4 @@ def alone(overview: Overview) -> str:
     """The picture as a file of its own."""
     jinja = environment()
     paper = f".paper{{fill:{LIGHT.paper}}}@media screen and (prefers-color-scheme:dark){{.paper{{fill:{DARK.paper}}}}}"
-    return drawing(jinja, rows(overview), label_of(overview), css=style(jinja) + paper)
+    return drawing(jinja, rows(overview), label_of(overview), css=style(jinja) + paper) + "\n"

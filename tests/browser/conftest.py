@@ -1,41 +1,24 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import browsers
 import overviews
 import pytest
 
 from clienthv.report import page, svg
 
-_DRIVERS = ("chromedriver", "/usr/lib/chromium/chromedriver")
-_BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def _found(names: tuple[str, ...], what: str) -> str:
-    for name in names:
-        if path := shutil.which(name):
-            return path
-    pytest.skip(f"{what} is not installed")
-
 
 @pytest.fixture(scope="session")
 def driver() -> Iterator[Any]:
-    """One headless Chromium for all tests; what it asks the network for, and what it complains of, is logged."""
-    webdriver = pytest.importorskip("selenium.webdriver")
-    service = webdriver.ChromeService(executable_path=_found(_DRIVERS, "chromedriver"))
-    options = webdriver.ChromeOptions()
-    options.binary_location = _found(_BROWSERS, "Chromium")
-    for argument in ("--headless=new", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars"):
-        options.add_argument(argument)
-    if os.geteuid() == 0:
-        options.add_argument("--no-sandbox")  # which Chromium refuses to root
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=service)
+    """One browser for all tests."""
+    try:
+        browser = browsers.start()
+    except browsers.NoBrowserError as e:
+        pytest.skip(str(e))
     yield browser
     browser.quit()
 
@@ -48,10 +31,7 @@ class Screen:
 
     def show(self, path: Path, width: int = 1280, scheme: str = "light", media: str = "") -> None:
         """Load a page at a width, in light or dark."""
-        features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        browsers.dress(self.driver, width, scheme, media)
         self.driver.get("about:blank")
         for kind in ("browser", "performance"):
             self.driver.get_log(kind)

@@ -76,9 +76,11 @@ def test_light_and_dark_differ_and_both_are_dressed(screen: Any, pages: dict[str
     grounds = []
     for scheme in ("light", "dark"):
         screen.show(pages["lab.html"], scheme=scheme)
-        grounds.append(screen.run("""
+        grounds.append(
+            screen.run("""
             const card = document.querySelector("svg.wide .card.device .box");
-            return [getComputedStyle(document.body).backgroundColor, getComputedStyle(card).fill]"""))
+            return [getComputedStyle(document.body).backgroundColor, getComputedStyle(card).fill]""")
+        )
     assert grounds[0] == ["rgb(255, 255, 255)", "rgb(255, 255, 255)"]
     assert not set(grounds[0]) & set(grounds[1])
 
