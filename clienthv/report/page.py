@@ -9,6 +9,7 @@ from typing import Final, NamedTuple
 
 from clienthv import __version__
 from clienthv.model import values
+from clienthv.model.advice import Advice
 from clienthv.model.host import Host, RoleName
 from clienthv.model.overview import Overview
 from clienthv.model.plan import HOST_DEVICES, Kind, Plan, Strategy
@@ -60,6 +61,16 @@ class Vm(NamedTuple):
     short: tuple[tuple[str, str, bool], ...]
 
 
+class Unlocked(NamedTuple):
+    """What one advice unlocks, with the profiles that gain it, and the other advice that it takes."""
+
+    kind: Kind
+    strategy: Strategy
+    device: str | None
+    also: tuple[str, ...]
+    profiles: tuple[str, ...]
+
+
 class Needed(NamedTuple):
     """One thing the host uses its devices for. ``state`` says why there is no device, "" where there are some."""
 
@@ -93,6 +104,7 @@ def page(overview: Overview) -> str:
         grouped=_grouped(overview.host),
         details=tuple(details(overview, tree)),
         diagnosis=overview.diagnosis,
+        advice=[(a, tuple(_unlocked(a))) for a in overview.diagnosis.advice],
         nothing_holds=_nothing_holds(overview),
         needs=tuple(_needs(overview.host, where)),
         gaps=overview.host.unknown[:MOST_GAPS],
@@ -215,7 +227,15 @@ def _needs(host: Host, where: dict[str, str]) -> Iterator[Needed]:
         yield Needed(ROLE_WORDS[name], state, (*found, *usb))
 
 
+def _unlocked(advice: Advice) -> Iterator[Unlocked]:
+    found: dict[tuple[Kind, Strategy, str | None, tuple[str, ...]], list[str]] = {}
+    for u in advice.unlocks:
+        found.setdefault((u.kind, u.strategy, u.device, u.also), []).append(u.profile)
+    for (kind, strategy, device, also), names in found.items():
+        yield Unlocked(kind, strategy, device, also, tuple(names))
+
+
 def _nothing_holds(overview: Overview) -> bool:
-    """Whether the doctor looked, and has nothing to say against this PC."""
+    """Whether the doctor looked, could tell all, and advises nothing."""
     told = overview.diagnosis
-    return bool(told.abilities) and not told.advice and all(a.able for a in told.abilities)
+    return bool(told.abilities) and not told.advice and all(a.able is not None for a in told.abilities)

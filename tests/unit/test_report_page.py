@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from lxml import etree, html
 from msgspec.structs import replace
 
-from clienthv.model.advice import Ability, Advice, Diagnosis
+from clienthv.model.advice import Ability, Advice, After, Diagnosis, Unlocks
 from clienthv.model.host import Host, PciFunction, SrIov
 from clienthv.model.overview import Overview
+from clienthv.model.plan import Kind, Strategy
 from clienthv.report import layout, page, svg, text
 from clienthv.report.layout import Box
 from clienthv.report.rows import MOST_ROWS, Form, Row, rows
@@ -232,11 +233,28 @@ def test_the_page_says_that_nothing_holds_a_pc_back_only_when_the_doctor_does() 
     for diagnosis, says in (
         (empty, False),
         (replace(empty, abilities=(ability,)), True),
+        (replace(empty, abilities=(ability, replace(ability, able=False))), True),
         (replace(empty, abilities=(ability, replace(ability, able=None))), False),
         (replace(empty, abilities=(ability,), advice=(advice,)), False),
     ):
-        assert ("Nothing holds this PC back" in told(shown._replace(diagnosis=diagnosis))) is says
-    assert "edit GRUB" in told(shown._replace(diagnosis=replace(empty, advice=(advice,))))
+        assert (
+            "Nothing that clienthv knows of holds this PC back" in told(shown._replace(diagnosis=diagnosis))
+        ) is says
+
+
+def test_advice_is_told_with_what_it_unlocks_and_how_it_is_followed() -> None:
+    shown = overviews.overview(overviews.recorded("lab-full"), "performance")
+    gpu = Unlocks(profile="performance", kind=Kind.GPU, strategy=Strategy.PASSTHROUGH, device="0000:01:00.0")
+    advice = Advice(
+        code="iommu", title="switch the IOMMU on", detail="it is off", steps=("edit GRUB",), after=After.REBOOT,
+        unlocks=(gpu, replace(gpu, profile="mixed"), replace(gpu, profile="x", also=("room",))),
+    )  # fmt: skip
+    words = " ".join(told(shown._replace(diagnosis=replace(shown.diagnosis, advice=(advice,)))).split())
+    assert "gpu passthrough of 0000:01:00.0 for performance, mixed" in words
+    assert "for x (together with room)" in words
+    assert "it is off" in words
+    assert "edit GRUB" in words
+    assert "after a restart" in words
 
 
 def test_the_page_tells_each_reason_with_its_code_and_fix() -> None:
