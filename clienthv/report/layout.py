@@ -86,7 +86,7 @@ class Format(NamedTuple):
 
 
 WIDE: Final = Format(width=800, step=24, deepest=9, gutter=92, caption=0)
-NARROW: Final = Format(width=344, step=12, deepest=6, gutter=0, caption=18)
+NARROW: Final = Format(width=328, step=12, deepest=6, gutter=0, caption=18)
 
 
 class Drawing(NamedTuple):

@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.browser
 
 NAMES = ("lab", "server", "desktop", "hostile")
-TAB, ENTER, ESCAPE, SPACE, DOWN = "\ue004", "\ue007", "\ue00c", " ", "\ue015"
+TAB, ENTER, ESCAPE, SPACE, DOWN, RIGHT = "\ue004", "\ue007", "\ue00c", " ", "\ue015", "\ue014"
 
 SMALLEST = """
 const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -55,6 +55,13 @@ svg.querySelectorAll(".card").forEach(card => {
 });
 return found;
 """
+
+
+@pytest.mark.parametrize("width", [360, 720, 880, 881, 1180, 1181])
+def test_no_width_between_is_forgotten(screen: Any, pages: dict[str, Path], width: int) -> None:
+    screen.show(pages["lab.html"], width)
+    assert screen.run("return document.documentElement.scrollWidth") <= width
+    assert screen.run(SMALLEST)[0] >= 12
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -110,6 +117,11 @@ def test_a_device_is_reached_by_tab_and_opened_by_enter_or_space(
     assert "0000:00:01.0" in told
     assert "boot display" in told
     assert "/sys/bus/pci/devices/0000:00:01.0/boot_vga" in told
+    screen.press(RIGHT)
+    assert screen.run("return document.activeElement.closest('article').id") == "d-0000-00-01-0"
+    screen.press(ESCAPE)
+    assert screen.run("return document.activeElement.dataset.for") == "d-0000-00-01-0"
+    screen.press(ENTER)
     top = screen.run("return document.querySelector('.details').getBoundingClientRect().top")
     assert 0 <= top < 800
 
@@ -151,6 +163,7 @@ def test_paper_shows_the_picture_and_every_reason(screen: Any, pages: dict[str, 
     screen.run("window.dispatchEvent(new Event('beforeprint'))")
     assert screen.run("return getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert screen.run("return document.querySelector('nav').getClientRects().length") == 0
+    assert screen.run("return document.querySelector('.placeholder').getClientRects().length") == 0
     assert screen.run("return document.querySelector('svg.wide').getClientRects().length") == 1
     assert screen.run("return document.documentElement.scrollWidth") <= 720
     assert screen.run("return document.querySelectorAll('#plans details:not([open])').length") == 0

@@ -237,9 +237,8 @@ def test_the_page_says_that_nothing_holds_a_pc_back_only_when_the_doctor_does() 
         (replace(empty, abilities=(ability, replace(ability, able=None))), False),
         (replace(empty, abilities=(ability,), advice=(advice,)), False),
     ):
-        assert (
-            "Nothing that clienthv knows of holds this PC back" in told(shown._replace(diagnosis=diagnosis))
-        ) is says
+        words = told(shown._replace(diagnosis=diagnosis))
+        assert ("Nothing that clienthv knows of holds this PC back" in words) is says
 
 
 def test_advice_is_told_with_what_it_unlocks_and_how_it_is_followed() -> None:

@@ -45,6 +45,11 @@
       event.preventDefault();
       from = card;
       show(card.dataset.for);
+    } else if (event.key === "ArrowRight") {
+      event.preventDefault();
+      from = card;
+      show(card.dataset.for);
+      panel.querySelector("article.open .close").focus();
     } else if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       all = seen();
       next = all[all.indexOf(card) + (event.key === "ArrowDown" ? 1 : -1)];
