@@ -122,7 +122,7 @@ def _detail(
         verdict=_verdict(verdict),
         able=None if verdict is None else verdict.verdict is not Verdict.NO,
         objections=against(verdict.objections, overview) if verdict is not None else (),
-        evidence=overview.of_functions.get(function.address, ()) if function is not None else (),
+        evidence=row.evidence,
         members=members,
     )
 

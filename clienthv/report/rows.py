@@ -8,6 +8,7 @@ from enum import StrEnum, unique
 from itertools import groupby, takewhile
 from typing import Final, NamedTuple
 
+from clienthv.model.advice import Evidence
 from clienthv.model.devices import Device, Verdict
 from clienthv.model.host import PciFunction, RoleName
 from clienthv.model.overview import Overview
@@ -77,7 +78,10 @@ class Badge(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One row. ``name`` and ``about`` are what is read, ``title`` all of it; ``groups`` the IOMMU groups it is in."""
+    """One row. ``name`` and ``about`` are what is read, ``title`` all of it; ``groups`` the IOMMU groups it is in.
+
+    ``evidence`` is what the PC's files say of a function that has the row to itself.
+    """
 
     anchor: str
     depth: int
@@ -91,6 +95,7 @@ class Row(NamedTuple):
     title: str
     functions: tuple[PciFunction, ...]
     decision: Decision | None = None
+    evidence: tuple[Evidence, ...] = ()
 
     @property
     def group(self) -> int | None:
@@ -225,6 +230,7 @@ class _Writer:
             badges,
             "",
             (function,),
+            evidence=self._overview.of_functions.get(function.address, ()),
         )
         return row._replace(title=_title(row, shown(function.label)))
 

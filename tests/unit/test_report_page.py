@@ -151,6 +151,15 @@ def test_badges_say_what_the_host_uses_and_what_a_vm_gets() -> None:
     assert [b.text for b in row_of("0000:00:11.1", shown).badges] == ["performance · goes along"]
 
 
+def test_hovering_a_device_shows_its_names_its_uses_and_its_files() -> None:
+    root = etree.fromstring(svg.alone(overviews.overview(overviews.recorded("lab-full"), "performance")).encode())
+    titles = [t.text or "" for t in root.iter("{http://www.w3.org/2000/svg}title")]
+    shown = next(t for t in titles if "0000:00:01.0" in t)
+    assert "IOMMU group 1; the host: boot display; the host: screen connected" in shown
+    assert "\n/sys/bus/pci/devices/0000:00:01.0/boot_vga: 1" in shown
+    assert any("VM performance · passthrough" in t for t in titles)
+
+
 def test_a_virtual_function_that_up_makes_is_drawn_below_its_card() -> None:
     drawn = rows(overviews.overview(overviews.recorded("lab-full"), "performance"))
     number = next(n for n, row in enumerate(drawn) if row.form is Form.PLANNED)
