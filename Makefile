@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden pictures bench bench-lab wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -33,6 +33,9 @@ libvirt: test-setup ## Run the tests on the real libvirt QEMU driver
 
 golden: setup ## Write the golden plans and domains anew; look at the difference before committing it
 	@$(BIN)/pytest tests/golden --regen
+
+pictures: test-setup ## Take the pictures of the report anew; look at them before committing them
+	@$(BIN)/python scripts/pictures.py
 
 bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py

@@ -19,6 +19,8 @@ _COMMANDS = {
     "inspect": "hosts",
     "devices": "devices",
     "plan": "plans",
+    "explain": "explanations",
+    "report": "report",
     "render": "plans",
     "profiles": "profiles",
     "fleet": "fleet",

@@ -68,6 +68,11 @@ def device(_: Context, __: Parameter, incomplete: str) -> Items:
     return _beginning(incomplete, _devices())
 
 
+def kind_or_device(_: Context, __: Parameter, incomplete: str) -> Items:
+    """Any kind of device that a VM has, or a device of this PC."""
+    return _beginning(incomplete, _kinds_and_devices())
+
+
 def _vms(ctx: Context) -> Iterator[tuple[str, str]]:
     from clienthv.hypervisor import definitions
 
@@ -95,6 +100,13 @@ def _devices() -> Iterator[tuple[str, str]]:
             yield kind.value, "one of this kind"
     yield from at_hand.pci(Tree())
     yield from at_hand.usb(Tree())
+
+
+def _kinds_and_devices() -> Iterator[tuple[str, str]]:
+    from clienthv.model.plan import STRATEGIES
+
+    yield from ((kind.value, "kind of device") for kind in STRATEGIES)
+    yield from _devices()
 
 
 def _beginning(incomplete: str, found: Iterator[tuple[str, str]]) -> Items:

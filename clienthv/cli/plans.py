@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,7 +16,10 @@ from clienthv.errors import DiskError, PlanError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import plans as plans_model
 from clienthv.model import values
-from clienthv.model.plan import Plan
+from clienthv.model.plans import Plans
+
+if TYPE_CHECKING:
+    from clienthv.lifecycle.foreseeing import Foreseen
 
 
 @click.command("plan", epilog="Example: clienthv plan performance --explain")
@@ -46,9 +50,8 @@ def plan_command(
         _plan_together(connect, profile, host_file, set_file, explain=explain, as_json=as_json)
         return
     name = profile[0] if profile else profiles.DEFAULT
-    plan = None if new or not profile or host_file is not None else _of_a_vm(connect, name)
-    if plan is None:
-        plan = api.plan(the_host(host_file, connect), api.load_profile(name))
+    foreseen = None if new or not profile or host_file is not None else of_a_vm(connect, name)
+    plan = foreseen.plan if foreseen is not None else api.plan(the_host(host_file, connect), api.load_profile(name))
     if as_json:
         click.echo(plan_model.encode(plan), nl=False)
         return
@@ -57,8 +60,8 @@ def plan_command(
     show(plans.lines(plan, explain=explain))
 
 
-def _of_a_vm(connect: str | None, name: str) -> Plan | None:
-    """The plan for a VM that is there, with a note of what that means; None where there is none of that name."""
+def of_a_vm(connect: str | None, name: str) -> Foreseen | None:
+    """What up would do with a VM that is there, with a note of what that means; None where none has that name."""
     if profiles.is_path(name):
         return None
     from clienthv.lifecycle import foreseeing
@@ -71,7 +74,7 @@ def _of_a_vm(connect: str | None, name: str) -> Plan | None:
     note(f"VM {name} is there, and this is what up would do with it {when}; --new plans the profile {name} afresh")
     for sentence in foreseen.changes:
         note(visible(sentence))
-    return foreseen.plan
+    return foreseen
 
 
 def _plan_together(
@@ -89,6 +92,11 @@ def _plan_together(
         from clienthv.report import plans as report
 
         show(report.together(plans, explain=explain))
+    missing_plans(plans)
+
+
+def missing_plans(plans: Plans) -> None:
+    """Raise PlanError when a VM has no plan; what could be said of it is shown before."""
     if any(vm.plan is None for vm in plans.vms):
         missing = ", ".join(vm.name for vm in plans.vms if vm.plan is None)
         msg = f"not all of these VMs can run together: {missing}"

@@ -9,6 +9,7 @@ import msgspec
 
 from clienthv.model.cpu import Baseline
 from clienthv.model.devices import Devices
+from clienthv.model.explanation import Explanation
 from clienthv.model.fleet import Fleet
 from clienthv.model.host import Host
 from clienthv.model.plan import STRATEGIES, Plan
@@ -23,7 +24,7 @@ _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "host": Host, "plan": Plan, "plans": Plans, "profile": Profile, "devices": Devices, "migrate-check": Checks,
     "migrate-check-line": Line, "baseline": Baseline, "fleet": Fleet, "profiles": ProfileList, "vms": Vms,
-    "view": Where,
+    "view": Where, "explanation": Explanation,
 }  # fmt: skip
 """The published documents by name."""
 

@@ -136,16 +136,25 @@ def _role(role: Role, host: Host) -> str:
 
 
 def _function(function: PciFunction, host: Host) -> str:
-    group = "-" if function.iommu_group is None else str(function.iommu_group)
+    return f"  {function.address}  {about(function, host)}"
+
+
+def about(function: PciFunction, host: Host) -> str:
+    """IOMMU group, driver, ids, name and uses of a PCI function: ``-`` for none, ``?`` for unknown."""
+    unread = "?" if host.iommu.groups is None else "-"
+    group = unread if function.iommu_group is None else str(function.iommu_group)
     driver = "?" if function.driver is None else function.driver or "-"
     ids = f"{function.vendor_id or '????'}:{function.device_id or '????'}"
-    vfs = f", {function.sriov.numvfs or 0} of {function.sriov.totalvfs} VFs" if function.sriov else ""
+    sriov = function.sriov
+    vfs = f", {_count(sriov.numvfs)} of {_count(sriov.totalvfs)} VFs" if sriov else ""
     programs = function.known.holders
     opened = f", open in {', '.join(programs)}" if programs else ""
     uses = ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
-    return f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}" + (
-        f"  <- {uses}" if uses else ""
-    )
+    return f"group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}" + (f"  <- {uses}" if uses else "")
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _usb(host: Host) -> Iterator[str]:

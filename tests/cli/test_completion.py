@@ -36,6 +36,7 @@ LINES = {
     "clienthv attach desk-of-mine tp": "clienthv attach desk-of-mine tpm",
     "clienthv up --upgr": "clienthv up --upgrade",
     "clienthv plan --host my-p": "clienthv plan --host my-pc.json",
+    "clienthv explain balanced firm": "clienthv explain balanced firmware",
     "clienthv completion fi": "clienthv completion fish",
     **({f"clienthv attach desk-of-mine {PCI[-1][:-1]}": f"clienthv attach desk-of-mine {PCI[-1]}"} if PCI else {}),
 }

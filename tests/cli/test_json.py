@@ -23,7 +23,8 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 CHANGES_SOMETHING = {"up", "down", "attach", "detach", "recover", "export", "import", "migrate"}
 IS_NO_DOCUMENT = {
-    "render": "a domain's XML", "screenshot": "a picture", "console": "a terminal", "completion": "a shell's script",
+    "render": "a domain's XML", "report": "a page in HTML", "screenshot": "a picture", "console": "a terminal",
+    "completion": "a shell's script",
 }  # fmt: skip
 OF_VMS = {"list", "status", "view"}
 """Those that need a libvirt: tests/libvirt/test_documents.py reads what they print."""
@@ -31,6 +32,7 @@ OF_VMS = {"list", "status", "view"}
 ARGUMENTS: dict[str, list[list[str]]] = {
     "inspect": [["--connect", "nonsense", "inspect"]],
     "plan": [["plan", "performance", "--host", PC], ["plan", "portable", "balanced", "--host", PC]],
+    "explain": [["explain", "performance", "gpu", "--host", PC]],
     "profiles": [["profiles"]],
     "profiles show": [["profiles", "show", "windows-gaming"]],
     "profiles check": [["profiles", "check", str(REPOSITORY / "profiles" / "mixed.toml")]],

@@ -18,6 +18,7 @@ from clienthv.cli import cli
 from clienthv.errors import FAMILIES
 from clienthv.model import profile, schemas
 from clienthv.model.devices import Device, Devices, Verdict
+from clienthv.model.explanation import Explanation, Ladder
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Reason
 from clienthv.model.portability import LEAVES, Check, Checks, Code, Severity
@@ -178,6 +179,10 @@ def test_every_document_has_a_row_with_the_commands_that_print_it() -> None:
     found = {row[0].strip("`"): row for row in table(page("json.md"))}
     assert found.keys() == schemas.DOCUMENTS.keys()
     assert [name for name, row in found.items() if f"(../schemas/{name}.json)" not in row[2] or "`" not in row[1]] == []
+
+
+def test_every_field_of_the_explanation_document_is_described() -> None:
+    assert rows(section(page("explain.md"), "## The document")) == keys(Explanation) | keys(Ladder)
 
 
 def test_every_template_block_and_field_is_described() -> None:

@@ -23,7 +23,7 @@ def needs() -> dict[str, str]:
 
 def test_every_python_package_is_asked_for_in_the_same_version() -> None:
     wanted = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["libvirt"]]
-    asked = dict(re.fullmatch(r"([a-zA-Z0-9.-]+)>=([0-9.]+)", one).groups() for one in wanted)  # type: ignore[union-attr]
+    asked = dict(re.fullmatch(r"([a-zA-Z0-9.-]+)(?:\[.*\])?>=([0-9.]+)", one).groups() for one in wanted)  # type: ignore[union-attr]
     asked["libvirt"] = asked.pop("libvirt-python")
     found = {name.removeprefix("python3-"): version for name, version in needs().items() if name.startswith("python3-")}
     assert found == asked
