@@ -8,10 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from clienthv import datafiles
 from clienthv.errors import ProfileError
 from clienthv.model import profile
 from clienthv.model.profile import Profile, ProfileText
+from clienthv.model.profile_list import Listed
 
 _log: Final = logging.getLogger(__name__)
 DEFAULT: Final = "balanced"
@@ -92,6 +95,19 @@ def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
             if path.stem not in seen and profile.PROFILE_NAME.match(path.stem) and _is_file(path):
                 seen.add(path.stem)
                 yield folder, path
+
+
+def described() -> Iterator[Listed]:
+    """Every profile that can be named, with what it is; one that cannot be used with the reason."""
+    for folder, path in listing():
+        known = Listed(name=path.stem, origin=folder.label, path=str(path), description="")
+        try:
+            found, chain = load(str(path))
+        except ProfileError as e:
+            yield msgspec.structs.replace(known, problem=e.message)
+            continue
+        extends = tuple(link.name for link in chain[1:])
+        yield msgspec.structs.replace(known, description=found.description, extends=extends)
 
 
 def _is_file(path: Path) -> bool:

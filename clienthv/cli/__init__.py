@@ -11,13 +11,15 @@ from typing import Any
 import click
 
 from clienthv import __version__
-from clienthv.cli import manners, terminal
+from clienthv.cli import completing, manners, terminal
 from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
     "inspect": "hosts",
     "devices": "devices",
     "plan": "plans",
+    "explain": "explanations",
+    "report": "report",
     "render": "plans",
     "profiles": "profiles",
     "new": "new",
@@ -36,6 +38,7 @@ _COMMANDS = {
     "screenshot": "vms",
     "console": "vms",
     "view": "vms",
+    "completion": "completion",
 }
 
 
@@ -58,6 +61,8 @@ class Commands(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest command named when there is none."""
+        if ctx.resilient_parsing:  # a shell asks for completions: nothing may be said
+            return super().resolve_command(ctx, args)
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             import difflib
 
@@ -112,7 +117,12 @@ def _notice() -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with: clienthv inspect, then clienthv plan. Exit codes: docs/reference/errors.md.",
 )
-@click.option("--connect", metavar="URI", help="The libvirt connection to use, for example qemu:///system.")
+@click.option(
+    "--connect",
+    metavar="URI",
+    shell_complete=completing.uri,
+    help="The libvirt connection to use, for example qemu:///system.",
+)
 @manners.options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="clienthv")
@@ -128,6 +138,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if "_CLIENTHV_COMPLETE" in os.environ:
+        from clienthv.cli import shells
+
+        shells.register()
     try:
         sys.exit(cli.main(prog_name="clienthv", standalone_mode=False))
     except click.exceptions.Abort:

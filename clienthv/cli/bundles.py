@@ -10,6 +10,7 @@ from typing import BinaryIO
 import click
 
 from clienthv import places
+from clienthv.cli import completing
 from clienthv.cli.common import note, open_connection, progress, show
 from clienthv.cli.progress import moved
 from clienthv.cli.text import visible
@@ -21,8 +22,15 @@ _MIB = 1 << 20
 
 
 @click.command("export", epilog="Example: clienthv export desk -o desk.clienthv")
-@click.argument("name")
-@click.option("-o", "--output", metavar="FILE", required=True, help="The bundle to write; - for standard output.")
+@click.argument("name", shell_complete=completing.vm)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    shell_complete=completing.file,
+    help="The bundle to write; - for standard output.",
+)
 @click.pass_obj
 def export_command(connect: str | None, name: str, output: str) -> None:
     """Write a VM that is off into one file: image, profile, plan, UEFI variables, TPM state, checksums.
@@ -45,9 +53,9 @@ def export_command(connect: str | None, name: str, output: str) -> None:
 
 
 @click.command("import", epilog="Example: clienthv import desk.clienthv --name desk2")
-@click.argument("bundle", metavar="FILE")
+@click.argument("bundle", metavar="FILE", shell_complete=completing.file)
 @click.option("--name", help="Another name for the VM.")
-@click.option("--disk", metavar="PATH", help="Another place for its disk image.")
+@click.option("--disk", metavar="PATH", shell_complete=completing.file, help="Another place for its disk image.")
 @click.pass_obj
 def import_command(connect: str | None, bundle: str, name: str | None, disk: str | None) -> None:
     """Make a VM of a bundle: verified, planned anew for this PC, and not started. - is standard input.
@@ -79,8 +87,15 @@ def _stream(bundle: str) -> Iterator[BinaryIO]:
 
 
 @click.command("migrate", epilog="Example: clienthv migrate desk --to qemu+ssh://root@other/system --dry-run")
-@click.argument("name")
-@click.option("--to", "uri", metavar="URI", required=True, help="The libvirt connection of the PC to move it to.")
+@click.argument("name", shell_complete=completing.vm)
+@click.option(
+    "--to",
+    "uri",
+    metavar="URI",
+    required=True,
+    shell_complete=completing.uri,
+    help="The libvirt connection of the PC to move it to.",
+)
 @click.option("--dry-run", is_flag=True, help="Check alone, as migrate-check does.")
 @click.pass_obj
 def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> None:

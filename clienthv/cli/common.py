@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clienthv import api
-from clienthv.cli import terminal
+from clienthv.cli import completing, terminal
 from clienthv.cli.progress import progress as progress
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
@@ -24,6 +24,7 @@ host_option = click.option(
     "--host",
     "host_file",
     metavar="FILE",
+    shell_complete=completing.file,
     help="Take another PC: its host document (clienthv inspect --save), or what lspci -nnk or a listing of its IOMMU "
     "groups printed; - for standard input.",
 )
@@ -34,14 +35,14 @@ def note(text: str) -> None:
     terminal.say(text)
 
 
-def open_connection(connect: str | None) -> Connection:
-    """The connection that a command works on; which it is, and why, is told."""
+def open_connection(connect: str | None, *, elsewhere: bool = False) -> Connection:
+    """The connection that a command works on; which it is, and why, is told. ``elsewhere``: it may be another PC's."""
     from clienthv.hypervisor import Connection
     from clienthv.lifecycle import live
 
     choice = live.choose(connect)
     note(f"connection: {choice.uri} ({choice.reason})")
-    return Connection(choice, waiting=note)
+    return Connection(choice, waiting=note, elsewhere=elsewhere and choice.other_pc is not None)
 
 
 def the_host(host_file: str | None, connect: str | None) -> Host:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clienthv import api
-from clienthv.cli import terminal
+from clienthv.cli import completing, terminal
 from clienthv.cli.common import note, progress, show
 from clienthv.cli.progress import counted
 from clienthv.errors import ClienthvError, UsageError
@@ -28,12 +28,24 @@ if TYPE_CHECKING:
     epilog="Example: clienthv migrate-check desk --to other-pc.json; "
     "clienthv migrate-check win11.qcow2 --to pcs/*.json --summary",
 )
-@click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE")
-@click.argument("more", nargs=-1, metavar="[--to] TARGET...")
-@click.option("--to", "to", multiple=True, metavar="TARGET",
+@click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE", shell_complete=completing.vm_or_file)
+@click.argument("more", nargs=-1, metavar="[--to] TARGET...", shell_complete=completing.target)
+@click.option("--to", "to", multiple=True, metavar="TARGET", shell_complete=completing.target,
               help="A host document or listing, a folder of them, local, or a libvirt URI; repeatable.")  # fmt: skip
-@click.option("--from", "source", metavar="FILE", help="The document of the PC that a definition comes from, or local.")
-@click.option("--profile", default="balanced", show_default=True, help="What a bare image shall become a VM of.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    shell_complete=completing.local_or_file,
+    help="The document of the PC that a definition comes from, or local.",
+)
+@click.option(
+    "--profile",
+    default="balanced",
+    shell_complete=completing.profile,
+    show_default=True,
+    help="What a bare image shall become a VM of.",
+)
 @click.option("--no-inspect", is_flag=True, help="Do not look inside images.")
 @click.option("--summary", is_flag=True, help="A line for each target.")
 @click.option("--baseline", is_flag=True, help="Name the processor that all targets have, and the subject's PC.")

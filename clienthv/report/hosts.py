@@ -139,21 +139,39 @@ def _role(role: Role, host: Host) -> str:
     return f"{role.address} {host.by_address[role.address].label} ({'; '.join(role.evidence)})"
 
 
-def _function(function: PciFunction, host: Host) -> str:
-    group = "-" if function.iommu_group is None else str(function.iommu_group)
+def _function(function: PciFunction, host: Host) -> Line:
+    return _used(f"  {function.address}  {_what(function, host)}", _uses(function, host), 43)
+
+
+def about(function: PciFunction, host: Host) -> str:
+    """IOMMU group, driver, ids, name and uses of a PCI function: ``-`` for none, ``?`` for unknown."""
+    uses = _uses(function, host)
+    return _what(function, host) + (f"  <- {uses}" if uses else "")
+
+
+def _what(function: PciFunction, host: Host) -> str:
+    unread = "?" if host.iommu.groups is None else "-"
+    group = unread if function.iommu_group is None else str(function.iommu_group)
     driver = "?" if function.driver is None else function.driver or "-"
     ids = f"{function.vendor_id or '????'}:{function.device_id or '????'}"
-    vfs = f", {function.sriov.numvfs or 0} of {function.sriov.totalvfs} VFs" if function.sriov else ""
+    sriov = function.sriov
+    vfs = f", {_count(sriov.numvfs)} of {_count(sriov.totalvfs)} VFs" if sriov else ""
     programs = function.known.holders
     opened = f", open in {', '.join(programs)}" if programs else ""
-    uses = ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
-    what = f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}"
-    return _used(what, uses, 43)
+    return f"group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}"
+
+
+def _uses(function: PciFunction, host: Host) -> str:
+    return ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
 
 
 def _used(what: str, uses: str, hang: int) -> Line:
     """A device, and after an arrow what the host uses it for."""
     return Line(marked(what), "  " if uses else "", Part(f"<- {uses}" if uses else "", Meaning.WARNING), hang=hang)
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _usb(host: Host) -> Iterator[str]:

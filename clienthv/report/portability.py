@@ -8,8 +8,9 @@ from typing import Final
 
 import msgspec
 
+from clienthv.model import portability as documents
 from clienthv.model.cpu import Baseline
-from clienthv.model.portability import Check, Severity, Verdict
+from clienthv.model.portability import Check, Code, Severity, Verdict
 from clienthv.report.style import Line, Part, Role, marked, table
 
 _MEANS: Final = {
@@ -84,14 +85,14 @@ def summary_line(check: Check, width: int) -> str:
 
 def summary_json(check: Check) -> bytes:
     """One target as a line of JSON: verdict and codes, without the plan."""
-    by_severity: dict[str, list[str]] = {}
+    by_severity: dict[Severity, tuple[Code, ...]] = {}
     for finding in check.findings:
-        codes = by_severity.setdefault(finding.severity.value, [])
-        if finding.code.value not in codes:
-            codes.append(finding.code.value)
-    devices = {d.kind.value: d.there for d in check.devices}
-    row = {"target": check.target, "verdict": check.verdict.value, "findings": by_severity, "devices": devices}
-    return msgspec.json.encode(row)
+        codes = by_severity.get(finding.severity, ())
+        if finding.code not in codes:
+            by_severity[finding.severity] = (*codes, finding.code)
+    devices = {d.kind: d.there for d in check.devices}
+    line = documents.Line(target=check.target, verdict=check.verdict, findings=by_severity, devices=devices)
+    return msgspec.json.encode(line)
 
 
 def totals(verdicts: Counter[Verdict], unread: int) -> Iterator[str]:
@@ -108,7 +109,7 @@ def unread_line(target: str, problem: str, width: int) -> str:
 
 def unread_json(target: str, problem: str) -> bytes:
     """The same as a line of JSON."""
-    return msgspec.json.encode({"target": target, "verdict": None, "problem": problem})
+    return msgspec.json.encode(documents.Line(target=target, verdict=None, problem=problem))
 
 
 def many(checks: Iterable[Check], subject: str) -> Iterator[str]:
