@@ -17,7 +17,7 @@ from clienthv.process.nvme import (
     set_nvme_primary,
 )
 from clienthv.process.ssh import fed_through_ssh
-from clienthv.process.viewers import become_console, become_viewer
+from clienthv.process.viewers import become_console, become_window, window_by_address, window_by_libvirt
 
 __all__ = [
     "NO_GUESTFS",
@@ -27,7 +27,7 @@ __all__ = [
     "NvmePrimary",
     "NvmeSecondary",
     "become_console",
-    "become_viewer",
+    "become_window",
     "create_image",
     "create_overlay",
     "fed_through_ssh",
@@ -44,5 +44,7 @@ __all__ = [
     "set_nvme_primary",
     "set_vf_trust",
     "vf_trust",
+    "window_by_address",
+    "window_by_libvirt",
     "write_file",
 ]
