@@ -12,14 +12,17 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import guests, joint, planner, profiles
-from clienthv.errors import DocumentError
+from clienthv import doctor as doctors
+from clienthv import guests, joint, planner, profiles, sets
+from clienthv.errors import DocumentError, ProfileError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
+from clienthv.model.advice import Diagnosis
 from clienthv.model.devices import Devices
 from clienthv.model.host import Host
 from clienthv.model.plan import Plan
@@ -27,7 +30,7 @@ from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile
 from clienthv.strategies import verdicts
 
-__all__ = ["Wish", "devices", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
+__all__ = ["Wish", "devices", "doctor", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
 
 _MAX_BYTES = 64 << 20
 
@@ -69,6 +72,23 @@ def load_profile(name_or_path: str) -> Profile:
 def devices(host: Host) -> Devices:
     """Whether each PCI function of this host can be handed to a guest, with all that speaks against it. Pure."""
     return verdicts.verdicts(host)
+
+
+def doctor(host: Host, names_or_paths: Sequence[str] = ()) -> Diagnosis:
+    """What this host can do, and what would let it do more for these profiles; for every known one without names.
+
+    Raises ProfileError for a profile that is named and cannot be read; of the others those that cannot be are left out.
+    """
+    wishes = sets.of(tuple(names_or_paths)) if names_or_paths else _every_profile()
+    return doctors.examine(host, [w._replace(guest=guests.read(w.profile.guest.os)) for w in wishes])
+
+
+def _every_profile() -> tuple[Wish, ...]:
+    found = []
+    for _, path in profiles.listing():
+        with contextlib.suppress(ProfileError):
+            found.append(Wish(path.stem, profiles.load(path.stem)[0]))
+    return tuple(found)
 
 
 def plan(host: Host, profile: Profile) -> Plan:

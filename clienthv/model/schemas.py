@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from clienthv.model.advice import Diagnosis
 from clienthv.model.devices import Devices
 from clienthv.model.host import Host
 from clienthv.model.plan import STRATEGIES, Plan
@@ -17,12 +18,13 @@ from clienthv.model.profile import PROFILE_NAME, Profile
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "host": Host, "plan": Plan, "plans": Plans, "profile": Profile, "devices": Devices, "migrate-check": Checks,
+    "doctor": Diagnosis,
 }  # fmt: skip
 """The published documents by name."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a document: host, plan, plans, profile, devices or migrate-check."""
+    """The JSON Schema (2020-12) of a document: host, plan, plans, profile, devices, migrate-check or doctor."""
     made: dict[str, Any] = msgspec.json.schema(DOCUMENTS[name])
     for definition in made["$defs"].values():
         if "description" in definition:  # a docstring, whose indentation depends on Python's version
