@@ -47,6 +47,13 @@ def host_changes(machine: str) -> Path:
     return state_root() / f"host-changes-{name}.jsonl"
 
 
+def host_files() -> Path:
+    """The record of configuration files that clienthv has edited: root's own, wherever its home folder is."""
+    named = os.environ.get("XDG_STATE_HOME", "")
+    folder = state_root() if named.startswith("/") or not is_root() else _SYSTEM_STATE
+    return folder / "host-files.jsonl"
+
+
 def host_lock() -> Path | None:
     """The lock of all who may change this host, wherever each keeps its journal; None for who may not (FHS, /run)."""
     return Path("/run/clienthv.lock") if is_root() and os.access("/run", os.W_OK) else None

@@ -65,17 +65,21 @@ def parameters_for(code: str, host: Host) -> tuple[tuple[str, ...], tuple[str, .
 
 def _parameter_off(host: Host, off: tuple[str, ...]) -> Remedy:
     add, remove = parameters_for("iommu-parameter-off", host)
+    loader = remedy.boot_loader(host)
+    given = (loader.parameters or ()) if loader is not None else ()
+    waiting = bool(add) and set(add) <= set(given) and not set(remove) & set(given)
     advice = Advice(
         code="iommu-parameter-off",
-        title=f"Take {' '.join(off)} off the kernel's command line"
-        + (f" and put {' '.join(add)} there" if add else ""),
+        title=f"Restart the PC: {' '.join(add)} is set for the next start"
+        if waiting
+        else f"Take {' '.join(off)} off the kernel's command line" + (f" and put {' '.join(add)} there" if add else ""),
         detail=f"the PC has an IOMMU and the kernel was told not to use it; {GROUPS_LATER}; {_IF_NOT}",
         evidence=(
             Evidence(file="/proc/cmdline", value=" ".join(off)),
             *remedy.said(host.iommu.evidence, "/sys/kernel/iommu_groups"),
         ),
-        steps=wording.parameters(host, add, remove),
-        fixable=wording.can_edit(host),
+        steps=("restart the PC",) if waiting else wording.parameters(host, add, remove),
+        fixable=wording.can_edit(host) and not waiting,
         after=After.REBOOT,
     )
     return Remedy(advice, with_iommu)

@@ -137,7 +137,9 @@ def _memlock(host: Host) -> Remedies:
     """Who is no root and has no daemon of root's needs the limit (kernel, Documentation/driver-api/vfio.rst)."""
     limit, stack = host.memory.memlock_mib, host.stack
     by_daemon = stack is not None and (stack.uri or "").startswith("qemu:///system")
-    if not isinstance(limit, int) or by_daemon or stack is None or stack.privileged is not True:
+    if host.iommu.enabled is False or not isinstance(limit, int):
+        return
+    if by_daemon or stack is None or stack.privileged is not True:
         return
     account = remedy.account(host)
     yield Remedy(

@@ -7,11 +7,12 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from clienthv.model.advice import Advice, Evidence
+from clienthv.model.advice import Advice
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
 from clienthv.model.plan import Reason, Rejected
 from clienthv.model.stack import DomainCapabilities
+from clienthv.strategies.shown_by import said as said
 
 
 class Remedy(NamedTuple):
@@ -32,10 +33,6 @@ class Met(NamedTuple):
         found = {r.device: r for r in self.rejected if r.reason in reasons}
         return tuple(found.values())
 
-    def said(self, words: str) -> bool:
-        """Whether a refusal's fix has these words: one reason may have several remedies."""
-        return any(words in (r.fix or "") for r in self.rejected)
-
     def by(self, reason: Reason) -> str:
         """The profiles that met a reason, for a person."""
         names = self.profiles.get(reason, ())
@@ -43,12 +40,6 @@ class Met(NamedTuple):
 
 
 Remedies = Iterator[Remedy]
-
-
-def said(sentences: Iterable[str], about: str = "") -> tuple[Evidence, ...]:
-    """Facts that were written as "FILE: value"; those with ``about`` in them alone."""
-    pairs = (s.partition(": ") for s in sentences if about in s)
-    return tuple(Evidence(file=file, value=value) for file, colon, value in pairs if colon and " " not in file)
 
 
 def installation(host: Host) -> Installation:

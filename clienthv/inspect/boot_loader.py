@@ -33,7 +33,12 @@ _MOST_ENTRIES: Final = 64
 Entries = Literal["grub-bls", "systemd-boot"]
 
 
-def read_boot_loader(tree: Tree) -> BootLoader | None:
+def read_boot_loader(root: str = "/") -> BootLoader | None:
+    """The boot loader of the PC whose files lie below ``root``; None where there is no /etc to look into."""
+    return boot_loader_of(Tree(root))
+
+
+def boot_loader_of(tree: Tree) -> BootLoader | None:
     """The boot loader; None for a tree that has no /etc to look into."""
     if not tree.exists("/etc"):
         return None

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from clienthv.inspect.boot_loader import read_boot_loader
+from clienthv.inspect.boot_loader import boot_loader_of
 from clienthv.inspect.files import Tree
 from clienthv.inspect.kvm import DEVICE
 from clienthv.model.installation import Account, Distribution, Group, Installation, Word
@@ -28,7 +28,7 @@ def read_installation(tree: Tree) -> Installation | msgspec.UnsetType:
         return msgspec.UNSET
     return Installation(
         distribution=_distribution(tree),
-        boot_loader=read_boot_loader(tree),
+        boot_loader=boot_loader_of(tree),
         account=_account(tree) if tree.live else None,
     )
 

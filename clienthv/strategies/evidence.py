@@ -5,13 +5,14 @@ from __future__ import annotations
 from clienthv.model.advice import Evidence
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.plan import Rejected
+from clienthv.strategies.shown_by import shown_by
 
 __all__ = ["of_function", "of_rejected"]
 
 
 def of_rejected(rejected: Rejected, host: Host) -> tuple[Evidence, ...]:
     """What in this host's files shows that a rung cannot be taken; nothing where the reason is no fact of the host."""
-    return ()
+    return shown_by(rejected, host)
 
 
 def of_function(function: PciFunction, host: Host) -> tuple[Evidence, ...]:
