@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 import shutil
 import sys
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from clienthv import api, hostfiles, places
+from clienthv import api, doctor, hostfiles, places
 from clienthv.cli.common import host_option, note, show, the_host
 from clienthv.cli.text import visible
 from clienthv.errors import HostError, UsageError
@@ -18,18 +19,25 @@ from clienthv.model import advice
 from clienthv.model.advice import Advice, After
 from clienthv.model.host import Host
 
+_DUE = {
+    After.NOTHING: "",
+    After.LOGIN: "; log out and in again: it shows only then",
+    After.REBOOT: "; restart the PC: it shows only then",
+}
+
 
 @click.command("doctor", epilog="Example: clienthv doctor windows-gaming")
 @click.argument("profile", nargs=-1, metavar="[PROFILE]...")
 @host_option
 @click.option("--json", "as_json", is_flag=True, help="Print the doctor document.")
 @click.option("--fix", is_flag=True, help="Make the changes that can be made: each is shown, and asked for.")
+@click.option("--only", metavar="CODE", multiple=True, help="With --fix: make this change alone; may be given again.")
 @click.option("--undo", is_flag=True, help="Take back all that --fix has changed.")
 @click.option("--yes", is_flag=True, help="With --fix or --undo: do not ask.")
 @click.pass_obj
 def doctor_command(
-    connect: str | None, profile: tuple[str, ...], host_file: str | None, as_json: bool, fix: bool, undo: bool,
-    yes: bool,
+    connect: str | None, profile: tuple[str, ...], host_file: str | None, as_json: bool, fix: bool,
+    only: tuple[str, ...], undo: bool, yes: bool,
 ) -> None:  # fmt: skip
     """Show what this PC can do, what holds it back, and the smallest change for each.
 
@@ -37,23 +45,23 @@ def doctor_command(
     planning for the PC as it would be then. --fix writes down what was before it changes anything, and leaves alone
     what it does not recognise.
     """
-    _check(host_file, as_json, fix=fix, undo=undo, yes=yes)
+    _check(host_file, as_json, fix=fix, only=only, undo=undo, yes=yes)
     if undo:
         _undo(yes=yes)
         return
     host = the_host(host_file, connect)
     diagnosis = api.doctor(host, profile)
     if fix:
-        _fix(host, diagnosis.advice, yes=yes)
+        _fix(host, diagnosis.advice, only, yes=yes)
     elif as_json:
         click.echo(advice.encode(diagnosis), nl=False)
     else:
-        from clienthv.report import doctor
+        from clienthv.report import doctor as report
 
-        show(doctor.lines(diagnosis))
+        show(report.lines(diagnosis))
 
 
-def _check(host_file: str | None, as_json: bool, *, fix: bool, undo: bool, yes: bool) -> None:
+def _check(host_file: str | None, as_json: bool, *, fix: bool, only: tuple[str, ...], undo: bool, yes: bool) -> None:
     if fix and undo:
         msg = "give either --fix or --undo, not both"
         raise UsageError(msg, hint="--undo takes back what --fix has changed")
@@ -63,38 +71,48 @@ def _check(host_file: str | None, as_json: bool, *, fix: bool, undo: bool, yes: 
     if yes and not (fix or undo):
         msg = "--yes answers for --fix or --undo, and neither was given"
         raise UsageError(msg, hint="clienthv doctor --fix --yes")
+    if only and not fix:
+        msg = "--only names changes for --fix, which was not given"
+        raise UsageError(msg, hint=f"clienthv doctor --fix --only {only[0]}")
+    if unknown := [code for code in only if code not in doctor.CODES]:
+        near = difflib.get_close_matches(unknown[0], doctor.CODES, n=1)
+        msg = f"{unknown[0]!r} is no code of advice"
+        raise UsageError(msg, hint=f"did you mean {near[0]}?" if near else "clienthv doctor shows them in brackets")
 
 
-def _fix(host: Host, found: Iterable[Advice], *, yes: bool) -> None:
-    fixable = [one for one in found if one.fixable]
+def _fix(host: Host, found: Iterable[Advice], only: tuple[str, ...], *, yes: bool) -> None:
+    wanted = [one for one in found if not only or one.code in only]
+    fixable = [one for one in wanted if one.fixable]
     if not fixable:
+        for one in wanted if only else ():
+            show((f"{one.title} [{one.code}]", *(f"  by hand: {step}" for step in one.steps)))
         note("nothing to fix: no advice for this PC is one that clienthv carries out; clienthv doctor shows them all")
         return
-    made: list[Advice] = []
-    failed: list[str] = []
     if not (places.is_root() and _may_ask(yes)):
         for one in fixable:
             _show(one, hostfiles.of(one.code, host))
         _only_shown("--fix")
         return
     with hostfiles.held(places.host_files()) as record:
-        for one in fixable:
-            fix = hostfiles.of(one.code, host)
-            _show(one, fix)
-            if fix.problem is not None or not (yes or click.confirm("Make this change?", err=True)):
-                continue
-            try:
-                hostfiles.make(fix, record, _say)
-            except HostError as e:
-                failed.append(e.message)
-                note(f"failed: {visible(e.message)}")
-            else:
-                made.append(one)
-                note(f"done: {one.code}")
-    _due(made)
+        failed = [problem for one in fixable if (problem := _make(one, host, record, yes=yes))]
     if failed:
         msg = f"not everything was made: {'; '.join(failed)}"
         raise HostError(msg, hint="what failed was taken back; clienthv doctor says how to make it by hand")
+
+
+def _make(one: Advice, host: Host, record: hostfiles.Record, *, yes: bool) -> str | None:
+    """Show one change, ask, and make it; what went wrong, if anything did."""
+    fix = hostfiles.of(one.code, host)
+    _show(one, fix)
+    if fix.problem is not None or not (yes or click.confirm("Make this change?", err=True)):
+        return None
+    try:
+        hostfiles.make(fix, record, _say)
+    except HostError as e:
+        note(f"failed: {visible(e.message)}")
+        return e.message
+    note(f"done: {one.code}{_DUE[one.after]}; clienthv doctor --undo takes it back")
+    return None
 
 
 def _show(one: Advice, fix: hostfiles.Fix) -> None:
@@ -142,12 +160,3 @@ def _only_shown(option: str) -> None:
     command = shlex.join(["sudo", str(Path(program).absolute()), *sys.argv[1:]])
     msg = "nothing was changed: this takes root's rights"
     raise HostError(msg, hint=command)
-
-
-def _due(made: list[Advice]) -> None:
-    if any(one.after is After.REBOOT for one in made):
-        note("restart the PC: the change shows only then")
-    elif any(one.after is After.LOGIN for one in made):
-        note("log out and in again: the change shows only then")
-    if made:
-        note("clienthv doctor --undo takes it back")

@@ -65,7 +65,7 @@ def _isolation(host: Host) -> Iterator[Ability]:
         title="IOMMU",
         able=iommu.enabled,
         detail={
-            True: f"{iommu.groups} groups of devices can be kept apart",
+            True: "devices can be kept apart" + (f" in {iommu.groups} groups" if iommu.groups is not None else ""),
             False: "devices cannot be kept apart, so none can be handed to a guest",
             None: "not recorded",
         }[iommu.enabled],

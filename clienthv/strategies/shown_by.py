@@ -26,7 +26,6 @@ _UNREAD: Final = {
     Reason.IDS_UNKNOWN: "vendor",
     Reason.IOMMU_GROUP_UNKNOWN: "iommu_group",
     Reason.VF_ADDRESS_UNKNOWN: "sriov_offset",
-    Reason.MDEV_UNKNOWN: "mdev_supported_types",
 }
 _OF_PLACES: Final = {
     Reason.MOUNTED_DISK_UNKNOWN: "/proc/self/mountinfo",
@@ -160,6 +159,7 @@ _PC: Final[dict[Reason, Callable[[Host], Facts]]] = {
     Reason.NO_RENDER_NODE: _render_nodes,
     Reason.NO_TPM_DEVICE: _tpm,
     Reason.NO_MDEV_TYPE: _mdev_types,
+    Reason.MDEV_UNKNOWN: _mdev_types,
 }
 
 _NETWORK: Final[dict[Reason, Callable[[str], Facts]]] = {
