@@ -48,10 +48,12 @@ def host_changes(machine: str) -> Path:
 
 
 def host_files() -> Path:
-    """The record of configuration files that clienthv has edited: root's own, wherever its home folder is."""
-    named = os.environ.get("XDG_STATE_HOME", "")
-    folder = state_root() if named.startswith("/") or not is_root() else _SYSTEM_STATE
-    return folder / "host-files.jsonl"
+    """The record of configuration files that clienthv has edited, which root alone does: one for the whole PC.
+
+    Another account is told of root's. Root's XDG_STATE_HOME is followed.
+    """
+    named = os.environ.get("XDG_STATE_HOME", "") if is_root() else ""
+    return (Path(named) / "clienthv" if named.startswith("/") else _SYSTEM_STATE) / "host-files.jsonl"
 
 
 def host_lock() -> Path | None:
