@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from clienthv.errors import HostError
-from clienthv.process.running import run
+from clienthv.process.running import NOTHING, run
 
 PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 MENU_SECONDS: Final = 300
@@ -48,13 +49,17 @@ _PACKAGERS: Final[dict[Packager, _Programs]] = {
 
 
 def make_boot_menu(command: str) -> str:
-    """Run update-grub or grub-mkconfig; what it said. Raises HostError."""
-    return _changed(command.split(), "make the boot menu", MENU_SECONDS)
+    """Run update-grub or grub-mkconfig; what it said. Raises HostError.
+
+    It writes the menu in the language that it is run in (grub-mkconfig, 00_header): so in the person's, as by hand.
+    """
+    own = {name: value for name, value in os.environ.items() if name.startswith("LC_") or name in ("LANG", "LANGUAGE")}
+    return _changed(command.split(), "make the boot menu", MENU_SECONDS, more={"LC_ALL": "", **own})
 
 
 def known_packages(packager: Packager) -> frozenset[str]:
     """The packages that are installed, or of which something is left. Raises HostError."""
-    said = _changed(list(_PACKAGERS[packager].known), "list the packages", ACCOUNT_SECONDS, told_only=False)
+    said = _changed(list(_PACKAGERS[packager].known), "list the packages", ACCOUNT_SECONDS, both=False)
     lines = (line.split() for line in said.splitlines() if not line.startswith("not-installed "))
     return frozenset(words[-1] for words in lines if words)
 
@@ -79,14 +84,16 @@ def leave_group(account: str, group: str) -> str:
     return _changed(["gpasswd", "--delete", account, group], "leave a group", ACCOUNT_SECONDS)
 
 
-def _changed(command: list[str], what: str, seconds: float, *, told_only: bool = True) -> str:
+def _changed(
+    command: list[str], what: str, seconds: float, *, both: bool = True, more: Mapping[str, str] = NOTHING
+) -> str:
     program = shutil.which(command[0], path=PATH)
     if program is None:
         msg = f"cannot {what}: {command[0]} is not installed"
         raise HostError(msg, hint="make the change by hand, as clienthv doctor describes it")
     try:
         code, out, told = run(
-            [program, *command[1:]], seconds, more={"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive"}
+            [program, *command[1:]], seconds, more={"PATH": PATH, "DEBIAN_FRONTEND": "noninteractive", **more}
         )
     except TimeoutError as e:
         msg = f"cannot {what}: {command[0]} did not finish within {seconds:.0f} seconds"
@@ -95,4 +102,4 @@ def _changed(command: list[str], what: str, seconds: float, *, told_only: bool =
         words = (told.strip() or out.strip()).splitlines()
         msg = f"cannot {what}: {words[-1] if words else f'{command[0]} ended with {code}'}"
         raise HostError(msg, hint=f"run it by hand to see more: {' '.join(command)}", detail=told)
-    return out + told if told_only else out
+    return out + told if both else out

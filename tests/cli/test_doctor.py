@@ -15,10 +15,12 @@ from msgspec.structs import replace
 from clienthv import hostfiles, places, process
 from clienthv.cli import cli
 from clienthv.cli import doctor as command
+from clienthv.errors import HostError
 from clienthv.hostfiles import fixes, making
 from clienthv.model import schemas
 from clienthv.model.host import Host, decode
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
+from clienthv.process import system
 
 HOSTS = Path(__file__).resolve().parent.parent / "hosts"
 OFF = HOSTS / "lab-iommu-off.json"
@@ -97,8 +99,6 @@ class Pc:
     def menu(self, made: str) -> str:
         self.menus.append(made)
         if self.fails:
-            from clienthv.errors import HostError
-
             message = "cannot make the boot menu: no space left"
             raise HostError(message)
         return "done"
@@ -175,3 +175,27 @@ def test_what_changed_since_is_told_and_ends_with_3(pc: Pc) -> None:
     assert done.exit_code == 3
     assert "was changed since" in done.stderr
     assert pc.grub.read_text() == "GRUB_TIMEOUT=1\n"
+
+
+def test_the_menu_is_made_in_the_persons_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """grub-mkconfig writes LANG into the menu: another one would change it beyond the parameter, and after an undo."""
+    program = tmp_path / "update-grub"
+    program.write_text('#!/bin/sh\necho "$LANG/$LC_MESSAGES/$LC_ALL"\n')
+    program.chmod(0o755)
+    monkeypatch.setattr(system, "PATH", f"{tmp_path}:/bin")
+    monkeypatch.setenv("LANG", "de_DE.UTF-8")
+    monkeypatch.setenv("LC_MESSAGES", "fr_FR.UTF-8")
+    monkeypatch.delenv("LC_ALL", raising=False)
+    assert process.make_boot_menu("update-grub") == "de_DE.UTF-8/fr_FR.UTF-8/\n"
+
+
+def test_a_program_that_fails_is_told_in_its_own_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "apt-get"
+    program.write_text("#!/bin/sh\necho 'E: Unable to locate package ovmf' >&2\nexit 100\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(system, "PATH", f"{tmp_path}:/bin")
+    with pytest.raises(HostError, match="cannot install ovmf: E: Unable to locate package ovmf"):
+        process.install_packages("dpkg", ("ovmf",))
+    with pytest.raises(HostError, match="dpkg is not installed"):
+        monkeypatch.setattr(system, "PATH", str(tmp_path))
+        process.remove_packages("dpkg", ("ovmf",))
