@@ -196,6 +196,6 @@ def test_a_program_that_fails_is_told_in_its_own_words(tmp_path: Path, monkeypat
     monkeypatch.setattr(system, "PATH", f"{tmp_path}:/bin")
     with pytest.raises(HostError, match="cannot install ovmf: E: Unable to locate package ovmf"):
         process.install_packages("dpkg", ("ovmf",))
+    monkeypatch.setattr(system, "PATH", str(tmp_path))
     with pytest.raises(HostError, match="dpkg is not installed"):
-        monkeypatch.setattr(system, "PATH", str(tmp_path))
         process.remove_packages("dpkg", ("ovmf",))
