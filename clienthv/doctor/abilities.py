@@ -108,14 +108,14 @@ def _isolation(host: Host) -> Iterator[Ability]:
 
 def _sriov(host: Host) -> Ability:
     cards = [f for f in host.pci if f.sriov is not None and f.sriov.totalvfs]
-    could = f"; each isolates only where the IOMMU is on: {'it is' if host.iommu.enabled else 'it is not'}"
+    later = "; of use once the IOMMU is on" if host.iommu.enabled is False else ""
     return Ability(
         code="sriov",
         title="SR-IOV",
         able=bool(cards) if host.pci else None,
         detail=(
             ", ".join(f"{f.label} ({f.address}): {f.sriov.totalvfs} virtual functions" for f in cards[:4] if f.sriov)
-            + (could if host.iommu.enabled is not None else "")
+            + later
             if cards
             else "no device here can be shared as virtual functions"
         ),

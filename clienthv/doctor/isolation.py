@@ -42,7 +42,8 @@ def _off(host: Host) -> Remedy:
     off = tuple(p for p in iommu.parameters or () if p in _OFF)
     if off:
         return _parameter_off(host, off)
-    if iommu.acpi_table == "DMAR" or (iommu.acpi_table is None and wording.is_intel(host)):
+    asked = any(p == "intel_iommu=on" or p.startswith("intel_iommu=on,") for p in iommu.parameters or ())
+    if not asked and (iommu.acpi_table == "DMAR" or (iommu.acpi_table is None and wording.is_intel(host))):
         return _parameter(host)
     return _firmware(host)
 
@@ -124,7 +125,14 @@ def _firmware(host: Host) -> Remedy:
     advice = Advice(
         code="iommu-firmware",
         title=f"Turn on {name} in the firmware setup, if processor and board have it",
-        detail=f"the firmware describes no IOMMU, and without one no device can be handed to a guest; {GROUPS_LATER}",
+        detail=(
+            "the firmware describes no IOMMU"
+            if host.iommu.acpi_table == "none"
+            else "the kernel was told to use the IOMMU and does not"
+            if "intel_iommu=on" in (host.iommu.parameters or ())
+            else "the kernel uses no IOMMU"
+        )
+        + f", and without one no device can be handed to a guest; {GROUPS_LATER}",
         evidence=remedy.said(host.iommu.evidence),
         steps=(wording.setup_key(), f"turn on {name}, save and start{then}"),
         after=After.REBOOT,

@@ -35,7 +35,7 @@ def recorded(name: str) -> host_model.Host:
 def page() -> str:
     parts = [
         "# What doctor says of the lab PC\n\nWritten by `make golden`, and compared by a test. [The lab "
-        "PC](../explanation/lab.md) is itself a VM with Debian 13; [doctor's words](doctor.md) are explained code by "
+        "PC](../explanation/lab.md) is itself a VM with Debian 13;\n[doctor's words](doctor.md) are explained code by "
         "code.\n"
     ]
     for variant, what in VARIANTS.items():

@@ -146,6 +146,12 @@ def test_what_is_set_for_the_next_start_needs_a_restart_alone() -> None:
     assert not found.fixable
 
 
+def test_a_parameter_that_changes_nothing_is_not_told_again() -> None:
+    told = advised(on_metal(iommu=replace(INTEL_OFF, parameters=("intel_iommu=on",))))
+    assert "iommu-parameter" not in told
+    assert "the kernel was told to use the IOMMU and does not" in told["iommu-firmware"].detail
+
+
 def test_amd_is_never_told_of_amd_iommu_on() -> None:
     amd = Cpu(vendor="AuthenticAMD", virtualization="svm", hypervisor=False)
     absent = on_metal(cpu=amd, iommu=Iommu(enabled=False, acpi_table="none", groups=0, parameters=()))
