@@ -19,6 +19,7 @@ _VALUE: Final = r"""(?:"(?:[^"\\`]|\\.)*"|'[^']*'|`[^`\\]*`|\$\([^()\\]*\)|[^\s"
 _ANY: Final = re.compile(rf"[ \t]*(?:export[ \t]+)?({_NAME})=({_VALUE})[ \t]*(?:[ \t]#.*)?\Z")
 _EXPORT: Final = re.compile(rf"[ \t]*export(?:[ \t]+{_NAME})+[ \t]*\Z")
 _PLAIN: Final = re.compile(r"[^\"'`\\$]*\Z")
+_BARE: Final = re.compile(r"[A-Za-z0-9_.,=:/@%+-]*\Z")  # nothing that the shell expands: no ~, no pattern, no brace
 _MENTION: Final = re.compile(r"GRUB_CMDLINE_LINUX")
 
 
@@ -73,8 +74,8 @@ def _parameters(written: str, start: int, variable: Variable, where: str) -> Ass
     value = written[1:-1] if quote else written
     own = re.match(rf"\$(?:{variable}|\{{{variable}\}})(?=[ \t]|\Z)", value) if quote == '"' else None
     rest = value[own.end() :] if own else value
-    if not _PLAIN.match(rest):
-        msg = f"{where}: {variable} has quotes, variables or escapes in it"
+    if not (_PLAIN if quote else _BARE).match(rest):
+        msg = f"{where}: {variable} has quotes, variables or other signs of the shell in it"
         raise NotUnderstoodError(msg)
     begin = start + len(quote) + (own.end() if own else 0)
     return Assignment(begin, begin + len(rest), quote, rest, own is not None)
