@@ -35,7 +35,7 @@ def test_every_text_that_is_understood_means_the_same_to_a_shell(shell: str, tmp
     assert program is not None
     chance = random.Random(7)  # noqa: S311 - the same texts each time
     texts = {}
-    for number in range(400):
+    for number in range(160):
         lines = [
             chance.choice(LINES).format(v=chance.choice(VARIABLES), q=chance.choice("\"'"))
             for _ in range(chance.randint(1, 4))
@@ -57,4 +57,4 @@ def test_every_text_that_is_understood_means_the_same_to_a_shell(shell: str, tmp
         understood += 1
         words = tuple([w for place in places for w in place.assignment.words] for places in found)
         assert words == tuple(value.split() for value in said[path]), text
-    assert understood > 50
+    assert understood > 30
