@@ -53,7 +53,7 @@ def examine(host: Host, wishes: Sequence[Wish]) -> Diagnosis:
     )
     opened: dict[str, list[Unlocks]] = defaultdict(list)
     for wish, now in found:
-        for code, unlocks in unlocking.unlocked(host, wish, now.standing, remedies):
+        for code, unlocks in unlocking.unlocked(host, wish, now, remedies):
             opened[code].append(unlocks)
     able = tuple(abilities(host))
     advice = [replace(r.advice, unlocks=tuple(opened[r.advice.code])) for r in remedies]

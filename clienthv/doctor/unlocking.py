@@ -16,7 +16,7 @@ from clienthv.errors import HostError, PlanError
 from clienthv.joint import Wish
 from clienthv.model.advice import Unlocks
 from clienthv.model.host import Host
-from clienthv.model.plan import Decision, Kind, Reason, Rejected, Strategy
+from clienthv.model.plan import STRATEGIES, Decision, Kind, Reason, Rejected, Strategy
 from clienthv.strategies import size
 
 Codes = frozenset[str]
@@ -32,11 +32,15 @@ class Standing(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What one VM meets as the PC is: its standing, what was rejected, and why the PC is too small for it, if so."""
+    """What one VM meets as the PC is: its standing, what was rejected, and why the PC is too small for it, if so.
+
+    ``stuck`` are the kinds of which nothing on the ladder is possible, as far as planning came.
+    """
 
     standing: Standing | None
     rejected: tuple[Rejected, ...]
     too_small: str | None
+    stuck: tuple[Kind, ...] = ()
 
 
 def meet(host: Host, wish: Wish) -> Outcome:
@@ -44,7 +48,9 @@ def meet(host: Host, wish: Wish) -> Outcome:
     try:
         settled = planner.settle(planner.ask(host, wish.profile, guest=wish.guest), planner.Judged())
     except planner.NoRungError as e:
-        return Outcome(None, e.rejected, _too_small(host, wish))
+        tried = {r.strategy for r in e.rejected}
+        stuck = tuple(kind for kind in STRATEGIES if set(wish.profile.ladder(kind)) == tried)
+        return Outcome(None, e.rejected, _too_small(host, wish), stuck)
     except PlanError:
         return Outcome(None, (), None)
     decisions = (*settled.decisions.values(), *settled.usb_devices)
@@ -111,9 +117,9 @@ class _Search:
         return needed
 
 
-def unlocked(host: Host, wish: Wish, now: Standing | None, remedies: Sequence[Remedy]) -> Iterator[tuple[str, Unlocks]]:
+def unlocked(host: Host, wish: Wish, now: Outcome, remedies: Sequence[Remedy]) -> Iterator[tuple[str, Unlocks]]:
     """For each change the rungs of this VM that it opens, alone or with others. Of none that is not reached."""
-    search = _Search(host, wish, now, remedies)
+    search = _Search(host, wish, now.standing, remedies)
     every = frozenset(search.codes)
     best = search.after(every)
     if best is None:
@@ -132,12 +138,14 @@ def unlocked(host: Host, wish: Wish, now: Standing | None, remedies: Sequence[Re
                 yield code, _unlocks(search, wish, kind, needed, also)
 
 
-def _kinds(wish: Wish, now: Standing | None, best: Standing) -> tuple[Kind, ...]:
-    """The kinds that could become better. Of a VM that cannot be at all those that it must have, or the processor."""
-    if now is not None:
-        better = (kind for kind, rung in best.rungs.items() if rung < now.rungs[kind])
-        return tuple(kind for kind in better if not _unknown(now.decisions[kind]))
-    return tuple(kind for kind in best.rungs if wish.profile.device(kind).require) or (Kind.CPU,)
+def _kinds(wish: Wish, now: Outcome, best: Standing) -> tuple[Kind, ...]:
+    """The kinds that could become better; of a VM that cannot be at all those that it must have or cannot."""
+    if now.standing is not None:
+        had = now.standing
+        better = (kind for kind, rung in best.rungs.items() if rung < had.rungs[kind])
+        return tuple(kind for kind in better if not _unknown(had.decisions[kind]))
+    required = tuple(kind for kind in best.rungs if wish.profile.device(kind).require)
+    return required or now.stuck or (Kind.CPU,)
 
 
 def _unknown(decision: Decision) -> bool:

@@ -550,3 +550,22 @@ def test_no_text_is_understood_otherwise_than_a_shell_would(text: str) -> None:
     except NotUnderstoodError:
         return
     assert set("\"'$`\\;") & set("".join(a.value for each in found.values() for a in each)) <= {";"}
+
+
+def test_a_record_cut_off_at_any_byte_has_the_steps_before_and_takes_more(tmp_path: Path) -> None:
+    path = tmp_path / "record"
+    with hostfiles.held(path) as kept:
+        for number in range(3):
+            kept.add("x", record.MenuStep(command="update-grub"))
+            kept.add("x", record.FileStep(path=f"/etc/{number}", before=None, after="0" * 64))
+    whole = path.read_bytes()
+    entries = hostfiles.read(path)
+    for end in range(len(whole)):
+        path.write_bytes(whole[:end])
+        found = hostfiles.read(path)
+        assert found == entries[: len(found)]
+        assert len(found) in (whole[:end].count(b"\n"), whole[:end].count(b"\n") + 1)
+    path.write_bytes(whole[:-20])
+    with hostfiles.held(path) as kept:
+        more = kept.add("y", record.MenuStep(command="update-grub"))
+    assert hostfiles.read(path) == (*entries[:5], more)
