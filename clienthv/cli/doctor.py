@@ -19,6 +19,9 @@ from clienthv.model import advice
 from clienthv.model.advice import Advice, After
 from clienthv.model.host import Host
 
+NAMED_ALONE = frozenset({"libvirt-group"})
+"""What gives an account as much as root's rights: --yes means it only where --only names it."""
+
 _DUE = {
     After.NOTHING: "",
     After.LOGIN: "; log out and in again: it shows only then",
@@ -94,7 +97,11 @@ def _fix(host: Host, found: Iterable[Advice], only: tuple[str, ...], *, yes: boo
         _only_shown("--fix")
         return
     with hostfiles.held(places.host_files()) as record:
-        failed = [problem for one in fixable if (problem := _make(one, host, record, yes=yes))]
+        failed = [
+            problem
+            for one in fixable
+            if (problem := _make(one, host, record, yes=yes and (one.code in only or one.code not in NAMED_ALONE)))
+        ]
     if failed:
         msg = f"not everything was made: {'; '.join(failed)}"
         raise HostError(msg, hint="what failed was taken back; clienthv doctor says how to make it by hand")
@@ -104,7 +111,12 @@ def _make(one: Advice, host: Host, record: hostfiles.Record, *, yes: bool) -> st
     """Show one change, ask, and make it; what went wrong, if anything did."""
     fix = hostfiles.of(one.code, host)
     _show(one, fix)
-    if fix.problem is not None or not (yes or click.confirm("Make this change?", err=True)):
+    if fix.problem is not None:
+        return None
+    if not yes and not sys.stdin.isatty() and one.code in NAMED_ALONE:
+        note(f"left out: --yes does not answer for this one; name it: --only {one.code}")
+        return None
+    if not (yes or click.confirm("Make this change?", err=True)):
         return None
     try:
         hostfiles.make(fix, record, _say)
@@ -156,7 +168,8 @@ def _only_shown(option: str) -> None:
     if places.is_root():
         note(f"nothing was changed: nobody is there to be asked; add --yes to {option}")
         return
-    program = shutil.which(sys.argv[0]) or shutil.which("clienthv") or "clienthv"
-    command = shlex.join(["sudo", str(Path(program).absolute()), *sys.argv[1:]])
+    program = shutil.which(sys.argv[0]) or shutil.which("clienthv")
+    words = [str(Path(program).absolute())] if program else [sys.executable, "-m", "clienthv"]
+    command = shlex.join(["sudo", *words, *sys.argv[1:]])
     msg = "nothing was changed: this takes root's rights"
     raise HostError(msg, hint=command)

@@ -29,7 +29,7 @@ def remedies(host: Host, met: Met) -> Remedies:
         yield _passt(host, met)
     if met.because(Reason.NETWORK_INACTIVE):
         yield _network(host, met)
-    if met.because(Reason.NO_PRIVILEGE):
+    if met.because(Reason.NO_PRIVILEGE) or _by_sudo(host):
         yield from _group(host)
 
 
@@ -153,20 +153,34 @@ def _network(host: Host, met: Met) -> Remedy:
     )
 
 
+def _by_sudo(host: Host) -> bool:
+    """Whether root asks the system's libvirt for an account that may not ask it itself."""
+    account, stack = remedy.account(host), host.stack
+    asks = stack is not None and stack.privileged is True and (stack.uri or "").startswith("qemu:///system")
+    return asks and account is not None and not account.root and "libvirt" not in (account.groups or ())
+
+
 def _group(host: Host) -> Remedies:
     """An account without rights reaches libvirt's daemon of root's as a member of its group (libvirt, "Access")."""
     stack, account = host.stack, remedy.account(host)
-    if stack is None or stack.privileged is not False:
+    by_sudo = _by_sudo(host)
+    if stack is None or (stack.privileged is not False and not by_sudo):
         return
     there = account is not None and "libvirt" in (account.there or ())
+    if by_sudo and not there:
+        return
     member = account is not None and "libvirt" in (account.groups or ())
     advice = Advice(
         code="libvirt-group",
         title="Use qemu:///system, after logging in again"
         if member
         else "Join the group libvirt, and use qemu:///system",
-        detail=f"the connection {stack.uri} may not take devices from the host; the system's libvirt may. Its group "
-        "can read and change what root can by way of VMs",
+        detail=(
+            "without sudo, this account may not use the system's libvirt"
+            if by_sudo
+            else f"the connection {stack.uri} may not take devices from the host; the system's libvirt may"
+        )
+        + ". Its group can read and change what root can by way of VMs",
         evidence=(Evidence(file="virsh uri", value=stack.uri or "unknown"),),
         steps=(
             *(() if member else ('sudo usermod -aG libvirt "$USER"',)),

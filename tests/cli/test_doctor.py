@@ -140,6 +140,21 @@ def test_without_a_yes_nothing_is_changed(pc: Pc) -> None:
     assert pc.grub.read_text() == DEFAULTS.replace("off", "on")
 
 
+def test_yes_does_not_stand_for_what_is_as_much_as_roots_rights(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[tuple[str, str]] = []
+    monkeypatch.setattr(process, "join_group", lambda *who: joined.append(who) or "")
+    monkeypatch.setattr(fixes, "account_name", lambda: "somebody")
+    monkeypatch.setattr(making, "members_of", lambda _: ())
+    account = Account(root=False, groups=(), there=("kvm", "libvirt"), kvm_for_group_only=False)
+    set_up = pc.host.installation
+    assert isinstance(set_up, Installation)
+    pc.host = replace(pc.host, installation=replace(set_up, account=account, distribution=Distribution()))
+    assert "--only libvirt-group" in pc.doctor("--fix", "--yes").stderr
+    assert joined == []
+    assert pc.doctor("--fix", "--yes", "--only", "libvirt-group").exit_code == 0
+    assert joined == [("somebody", "libvirt")]
+
+
 def test_who_is_not_root_is_shown_the_change_and_told_the_command(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(places, "is_root", lambda: False)
     monkeypatch.setattr(sys, "argv", ["clienthv", "doctor", *ONE])

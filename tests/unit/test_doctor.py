@@ -201,6 +201,9 @@ def test_under_sudo_the_account_that_asked_is_looked_at() -> None:
     assert "kvm-group" in advised(on_metal())
     assert "kvm-group" not in advised(set_up(on_metal(), account=replace(USER, kvm_for_group_only=False)))
     assert "kvm-group" not in advised(set_up(on_metal(), account=replace(USER, root=True)))
+    asked = advised(set_up(recorded("lab-full")))["libvirt-group"]
+    assert "without sudo" in asked.detail
+    assert "libvirt-group" not in advised(set_up(recorded("lab-full"), account=replace(USER, groups=("libvirt",))))
 
 
 def gpu(address: str, **changes: object) -> PciFunction:
