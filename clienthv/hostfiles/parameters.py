@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from clienthv.inspect import grub, loader_entries
+from clienthv.inspect import grub, kernelstub, loader_entries
 from clienthv.inspect.grub import NotUnderstoodError, Variable
 from clienthv.model.installation import BootLoader
 
@@ -29,7 +29,7 @@ def edited(loader: BootLoader, texts: Texts, add: tuple[str, ...], remove: tuple
     out = (*remove, *contrary)
     if loader.kind == "grub":
         changed = _in_defaults(texts, "GRUB_CMDLINE_LINUX_DEFAULT", add, out)
-    elif loader.kind in ("grub-bls", "systemd-boot"):
+    elif loader.kind in ("grub-bls", "systemd-boot", "kernelstub"):
         entries = {path: text for path, text in texts.items() if path.endswith(".conf")}
         defaults = {path: text for path, text in texts.items() if path.startswith("/etc/default/")}
         changed = {
@@ -38,6 +38,10 @@ def edited(loader: BootLoader, texts: Texts, add: tuple[str, ...], remove: tuple
         if loader_entries.KERNEL_CMDLINE in texts:
             text = texts[loader_entries.KERNEL_CMDLINE]
             changed[loader_entries.KERNEL_CMDLINE] = _in_line(text, loader_entries.kernel_cmdline(text), add, out)
+        if kernelstub.CONFIGURATION in texts:
+            text = texts[kernelstub.CONFIGURATION]
+            words = _changed(" ".join(kernelstub.options(text)), add, out).split()
+            changed[kernelstub.CONFIGURATION] = kernelstub.with_options(text, words)
         if defaults:
             changed |= _in_defaults(defaults, "GRUB_CMDLINE_LINUX", add, out)
     else:
@@ -54,6 +58,8 @@ def present(texts: Texts) -> frozenset[str]:
             words.update(loader_entries.options_line(text, path).words)
         elif path == loader_entries.KERNEL_CMDLINE:
             words.update(loader_entries.kernel_cmdline(text).words)
+        elif path == kernelstub.CONFIGURATION:
+            words.update(kernelstub.options(text))
     defaults = tuple((path, text) for path, text in texts.items() if path.startswith("/etc/default/"))
     places = (place for variable in grub.VARIABLES for place in grub.in_force(defaults, variable))
     return frozenset(words.union(*(place.assignment.words for place in places)))

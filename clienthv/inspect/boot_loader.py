@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
-from clienthv.inspect import loader_entries
+from clienthv.inspect import kernelstub, loader_entries
 from clienthv.inspect.cmdline import key_of
 from clienthv.inspect.files import Tree
 from clienthv.inspect.grub import VARIABLES, NotUnderstoodError, in_force
@@ -17,7 +17,6 @@ from clienthv.model.installation import BootLoader, Parameter, ParametersFile, R
 
 DEFAULTS: Final = "/etc/default/grub"
 DROP_INS: Final = "/etc/default/grub.d"
-KERNELSTUB: Final = "/etc/kernelstub/configuration"
 # What a boot loader calls itself (systemd, "The Boot Loader Interface", LoaderInfo).
 LOADER_INFO: Final = "/sys/firmware/efi/efivars/LoaderInfo-4a67b082-0a4c-41cf-b6c7-440b29bb8c4f"
 _MENUS: Final = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg")
@@ -30,7 +29,7 @@ _BIN: Final = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _BLS: Final = re.compile(r"^[ \t]*GRUB_ENABLE_BLSCFG=[\"']?true[\"']?[ \t]*$", re.MULTILINE)
 _MOST_ENTRIES: Final = 64
 
-Entries = Literal["grub-bls", "systemd-boot"]
+Entries = Literal["grub-bls", "systemd-boot", "kernelstub"]
 
 
 def read_boot_loader(root: str = "/") -> BootLoader | None:
@@ -44,10 +43,8 @@ def boot_loader_of(tree: Tree) -> BootLoader | None:
         return None
     said = (tree.text(LOADER_INFO) or "").replace("\0", "")
     menu = next((path for path in _MENUS if tree.exists(path) is not False and _there(tree, path)), None)
-    if tree.exists(KERNELSTUB) and "GRUB" not in said:
-        return BootLoader(
-            kind="kernelstub", files=(KERNELSTUB,), problem="kernelstub's own program changes its parameters"
-        )
+    if tree.exists(kernelstub.CONFIGURATION) and "GRUB" not in said:
+        return _by_entries(tree, "kernelstub", (kernelstub.CONFIGURATION,))
     if "systemd-boot" in said or (not said and menu is None and _has_loader(tree)):
         return _by_entries(tree, "systemd-boot", ())
     if said and "GRUB" not in said:
@@ -124,8 +121,10 @@ def _by_entries(tree: Tree, kind: Entries, more: tuple[str, ...]) -> BootLoader:
         words = [loader_entries.options_line(_text(tree, path), path).words for path in linux]
         for path in cmdline:
             loader_entries.kernel_cmdline(_text(tree, path))
-        if more:
+        if kind == "grub-bls":
             grub_words(tree, more)
+        elif kind == "kernelstub":
+            kernelstub.options(_text(tree, kernelstub.CONFIGURATION))
     except NotUnderstoodError as e:
         return msgspec.structs.replace(loader, problem=str(e))
     common = tuple(word for word in words[0] if all(word in other for other in words))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -295,12 +296,40 @@ def test_fedoras_entries_are_edited_with_the_defaults_of_grub(pc: Pc, menus: Men
     assert snapshot(root) == before
 
 
-def test_kernelstubs_files_are_its_own(pc: Pc) -> None:
-    root = pc(kernelstub="{}", loader="timeout 3\n", entry=ENTRY)
-    loader = read_boot_loader(root)
-    assert loader is not None
-    assert (loader.kind, loader.recognised) == ("kernelstub", False)
-    assert "kernelstub" in (hostfiles.of("iommu-parameter", INTEL, root).problem or "")
+STUB = {"default": {"kernel_options": ["quiet"]}, "user": {"kernel_options": ["quiet", "splash"], "config_rev": 4}}
+
+
+def test_kernelstubs_configuration_and_the_entry_made_of_it_get_the_parameter(
+    pc: Pc, menus: Menus, tmp_path: Path
+) -> None:
+    root = pc(kernelstub=json.dumps(STUB, indent=2), loader="timeout 3\n", entry=ENTRY)
+    before = snapshot(root)
+    made(root, tmp_path, "iommu-parameter", INTEL)
+    configuration = json.loads(Path(root, "etc/kernelstub/configuration").read_text())
+    assert configuration["user"]["kernel_options"] == ["quiet", "splash", "intel_iommu=on"]
+    assert configuration["default"] == STUB["default"]
+    assert "quiet intel_iommu=on" in Path(root, "boot/loader/entries/debian.conf").read_text()
+    assert undone(root, tmp_path) == ()
+    assert snapshot(root) == before
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "[" * 100000,
+        json.dumps(STUB, indent=4),
+        json.dumps(STUB),
+        json.dumps(STUB, indent=2).replace('"config_rev": 4', '"config_rev": 5'),
+        json.dumps(STUB, indent=2).replace('"splash"', '"two words"'),
+        json.dumps(STUB, indent=2).replace('"splash"', "7"),
+    ],
+)
+def test_a_configuration_that_kernelstub_would_write_otherwise_is_left_alone(pc: Pc, text: str) -> None:
+    root = pc(kernelstub=text, loader="timeout 3\n", entry=ENTRY)
+    before = snapshot(root)
+    assert "kernelstub writes" in (hostfiles.of("iommu-parameter", INTEL, root).problem or "")
+    assert snapshot(root) == before
 
 
 def test_a_menu_that_cannot_be_made_puts_the_file_back(pc: Pc, menus: Menus, tmp_path: Path) -> None:
