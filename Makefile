@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden pictures bench bench-lab wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,6 +34,9 @@ libvirt: test-setup ## Run the tests on the real libvirt QEMU driver
 golden: setup ## Write the golden plans and domains anew; look at the difference before committing it
 	@$(BIN)/pytest tests/golden --regen
 
+pictures: test-setup ## Take the pictures of the report anew; look at them before committing them
+	@$(BIN)/python scripts/pictures.py
+
 bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py
 
@@ -42,6 +45,16 @@ bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a sta
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
+
+man: setup ## Write the man pages into build/man
+	@PYTHONPATH=. $(BIN)/python scripts/manpages.py build/man
+
+deb: setup ## Build the Debian package into dist/
+	@scripts/setup deb
+	@scripts/deb
+
+deb-test: deb ## Install the package into a fresh Debian 13, use it and take it away, as root
+	@scripts/deb-smoke
 
 lab-setup: # What the lab PC is built and run with
 	@scripts/setup lab
@@ -62,4 +75,4 @@ lab-clean: ## Take the lab PC and its box away
 	@python3 vagrant/lab.py clean
 
 clean: ## Remove what was built; the .venv stays
-	@rm -rf dist demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf dist build demo.png .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

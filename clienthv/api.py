@@ -13,25 +13,42 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from clienthv import doctor as doctors
-from clienthv import guests, joint, planner, profiles, sets
+from clienthv import explainer, guests, joint, planner, profiles, sets
 from clienthv.errors import DocumentError, ProfileError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
+from clienthv.model import topology
 from clienthv.model.advice import Diagnosis
 from clienthv.model.devices import Devices
+from clienthv.model.explanation import Explanation
 from clienthv.model.host import Host
+from clienthv.model.overview import Overview
 from clienthv.model.plan import Plan
 from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile
-from clienthv.strategies import verdicts
+from clienthv.strategies import Kept, evidence, verdicts
 
-__all__ = ["Wish", "devices", "doctor", "inspect", "load_host", "load_profile", "plan", "plan_together", "render"]
+__all__ = [
+    "Wish",
+    "devices",
+    "doctor",
+    "explain",
+    "inspect",
+    "load_host",
+    "load_profile",
+    "overview",
+    "plan",
+    "plan_together",
+    "render",
+]
 
+_log = logging.getLogger(__name__)
 _MAX_BYTES = 64 << 20
 
 
@@ -57,6 +74,7 @@ def load_host(path: str | Path) -> Host:
     if len(data) > _MAX_BYTES:
         msg = f"{path} is larger than {_MAX_BYTES >> 20} MiB: not a host document"
         raise DocumentError(msg, hint="make one with: clienthv inspect --save FILE")
+    _log.info("read %s: %d bytes", path, len(data))
     if host_model.is_document(data):
         return host_model.decode(data, str(path))
     from clienthv.inspect.listing import read_listing
@@ -99,10 +117,34 @@ def plan(host: Host, profile: Profile) -> Plan:
     return planner.plan(host, profile, guest=guests.read(profile.guest.os))
 
 
+def explain(host: Host, profile: Profile, what: str, *, kept: Kept | None = None, vm: str | None = None) -> Explanation:
+    """The ladder of a kind of device, or those that come to a device of the host, with the evidence for every rung.
+
+    ``kept`` is what the VM ``vm``, which is there, has had. Raises UsageError, HostError, PlanError.
+    """
+    return explainer.explain(host, profile, what, kept=kept, guest=guests.read(profile.guest.os), vm=vm)
+
+
 def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:
     """One plan for each of several VMs that can run together on this host, and what osinfo-db says of each guest."""
     known = [w._replace(guest=w.guest or guests.read(w.profile.guest.os)) for w in wishes]
     return joint.plan(host, known)
+
+
+def overview(host: Host, plans: Plans, wishes: Sequence[Wish]) -> Overview:
+    """All that is said of a host and of the VMs planned for it, for a page or a picture. Pure."""
+    verdicts_on = devices(host)
+    rejected = [r for vm in plans.vms if vm.plan is not None for d in vm.plan.decisions for r in d.rejected]
+    rejected += [r for d in verdicts_on.devices for r in d.objections]
+    return Overview(
+        host=host,
+        roots=topology.topology(host),
+        devices=verdicts_on,
+        plans=plans,
+        diagnosis=doctors.examine(host, wishes),
+        of_functions={f.address: evidence.of_function(f, host) for f in host.pci},
+        of_rejected={r: evidence.of_rejected(r, host) for r in rejected},
+    )
 
 
 def render(plan: Plan, host: Host, *, name: str, disk: str | None = None) -> str:

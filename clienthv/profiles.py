@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+
+import msgspec
 
 from clienthv import datafiles
 from clienthv.errors import ProfileError
 from clienthv.model import profile
 from clienthv.model.profile import Profile, ProfileText
+from clienthv.model.profile_list import Listed
 
+_log: Final = logging.getLogger(__name__)
 DEFAULT: Final = "balanced"
 _MAX_BYTES: Final = 256 * 1024
 
@@ -70,10 +75,12 @@ def text_of(path: Path, what: str, hint: str) -> str:
         msg = f"{path} is larger than {_MAX_BYTES // 1024} KiB: not a {what}"
         raise ProfileError(msg, hint=hint)
     try:
-        return data.decode("utf-8")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as e:
         msg = f"{path} is not UTF-8 text (byte {e.start})"
         raise ProfileError(msg, hint="TOML files are UTF-8") from e
+    _log.info("read the %s %s", what, path)
+    return text
 
 
 def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
@@ -88,6 +95,19 @@ def listing() -> Iterator[tuple[datafiles.Folder, Path]]:
             if path.stem not in seen and profile.PROFILE_NAME.match(path.stem) and _is_file(path):
                 seen.add(path.stem)
                 yield folder, path
+
+
+def described() -> Iterator[Listed]:
+    """Every profile that can be named, with what it is; one that cannot be used with the reason."""
+    for folder, path in listing():
+        known = Listed(name=path.stem, origin=folder.label, path=str(path), description="")
+        try:
+            found, chain = load(str(path))
+        except ProfileError as e:
+            yield msgspec.structs.replace(known, problem=e.message)
+            continue
+        extends = tuple(link.name for link in chain[1:])
+        yield msgspec.structs.replace(known, description=found.description, extends=extends)
 
 
 def _is_file(path: Path) -> bool:

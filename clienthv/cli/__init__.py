@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from clienthv import __version__
-from clienthv.cli.text import visible
+from clienthv.cli import completing, manners, terminal
 from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
@@ -19,8 +19,11 @@ _COMMANDS = {
     "doctor": "doctor",
     "devices": "devices",
     "plan": "plans",
+    "explain": "explanations",
+    "report": "report",
     "render": "plans",
     "profiles": "profiles",
+    "new": "new",
     "fleet": "fleet",
     "migrate-check": "portability",
     "export": "bundles",
@@ -36,6 +39,7 @@ _COMMANDS = {
     "screenshot": "vms",
     "console": "vms",
     "view": "vms",
+    "completion": "completion",
 }
 
 
@@ -52,12 +56,14 @@ class Commands(click.Group):
             return None
         module = importlib.import_module(f"clienthv.cli.{_COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, f"{cmd_name.replace('-', '_')}_command")
-        return command
+        return manners.added(command)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click does, with the nearest command named when there is none."""
+        if ctx.resilient_parsing:  # a shell asks for completions: nothing may be said
+            return super().resolve_command(ctx, args)
         if args and not args[0].startswith("-") and args[0] not in _COMMANDS:
             import difflib
 
@@ -70,16 +76,13 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command. An error a person can act on becomes message and hint; a closed pipe is silent."""
+        manners.speak(ctx)
         try:
             return super().invoke(ctx)
         except ClienthvError as e:
             if ctx.params.get("debug"):
                 raise
-            click.echo(f"Error: {visible(e.message, keep=chr(10))} [{e.ref}]", err=True)
-            if e.hint:
-                click.echo(f"Hint: {visible(e.hint)}", err=True)
-            if e.detail and e.detail.strip() not in e.message:
-                click.echo(f"Detail: {visible(e.detail.strip(), keep=chr(10))}", err=True)
+            terminal.tell(e)
             ctx.exit(e.code)
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -88,8 +91,8 @@ class Commands(click.Group):
             if ctx.params.get("debug"):
                 raise
             where = f" {e.filename}" if e.filename else ""
-            click.echo(f"Error: the system refused{where}: {e.strerror or e} [{HostError.ref}]", err=True)
-            click.echo("Hint: check permissions and free space; --debug shows where it happened", err=True)
+            msg = f"the system refused{where}: {e.strerror or e}"
+            terminal.tell(HostError(msg, hint="check permissions and free space; --debug shows where it happened"))
             ctx.exit(HostError.code)
 
 
@@ -107,7 +110,7 @@ def _notice() -> None:
     except (ClienthvError, OSError):
         return  # whoever needs the journal tells of it
     if names:
-        click.echo(f"the start of VM {visible(names)} was cut short; clienthv recover finishes or undoes it", err=True)
+        terminal.say(f"the start of VM {names} was cut short; clienthv recover finishes or undoes it")
 
 
 @click.group(
@@ -115,11 +118,17 @@ def _notice() -> None:
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Begin with: clienthv inspect, then clienthv plan. Exit codes: docs/reference/errors.md.",
 )
-@click.option("--connect", metavar="URI", help="The libvirt connection to use, for example qemu:///system.")
+@click.option(
+    "--connect",
+    metavar="URI",
+    shell_complete=completing.uri,
+    help="The libvirt connection to use, for example qemu:///system.",
+)
+@manners.options
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(__version__, prog_name="clienthv")
 @click.pass_context
-def cli(ctx: click.Context, connect: str | None, debug: bool) -> None:
+def cli(ctx: click.Context, /, connect: str | None, debug: bool, **_: object) -> None:
     """Turn this PC into a client hypervisor: the best way to give each device to a desktop VM, with reasons."""
     ctx.obj = connect
 
@@ -130,6 +139,10 @@ def main() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
+    if "_CLIENTHV_COMPLETE" in os.environ:
+        from clienthv.cli import shells
+
+        shells.register()
     try:
         sys.exit(cli.main(prog_name="clienthv", standalone_mode=False))
     except click.exceptions.Abort:

@@ -3,52 +3,41 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
 import click
 
 from clienthv import places
+from clienthv.cli import completing
 from clienthv.cli.common import note, open_connection, progress, show
+from clienthv.cli.progress import moved
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, UsageError
 from clienthv.lifecycle import checking, exporting, importing, migrating, targets
 from clienthv.model.host import Host
 
-_EVERY = 0.5  # seconds between two lines of progress
 _MIB = 1 << 20
 
 
-@contextmanager
-def _moved(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """A line with how much of how much is done, on a terminal alone."""
-    last = [0.0]
-
-    def told(done: int, total: int) -> None:
-        now = time.monotonic()
-        if sys.stderr.isatty() and now - last[0] > _EVERY:
-            last[0] = now
-            click.echo(f"\r{doing}: {done // _MIB} of {total // _MIB} MiB\x1b[K", err=True, nl=False)
-
-    try:
-        yield told
-    finally:
-        if last[0]:
-            click.echo("\r\x1b[K", err=True, nl=False)
-
-
 @click.command("export", epilog="Example: clienthv export desk -o desk.clienthv")
-@click.argument("name")
-@click.option("-o", "--output", metavar="FILE", required=True, help="The bundle to write; - for standard output.")
+@click.argument("name", shell_complete=completing.vm)
+@click.option(
+    "-o",
+    "--output",
+    metavar="FILE",
+    required=True,
+    shell_complete=completing.file,
+    help="The bundle to write; - for standard output.",
+)
 @click.pass_obj
 def export_command(connect: str | None, name: str, output: str) -> None:
     """Write a VM that is off into one file: image, profile, plan, UEFI variables, TPM state, checksums.
 
     clienthv import makes a VM of it on another PC. The VM stays here.
     """
-    with open_connection(connect) as connection, _moved(f"exporting {name}") as told:
+    with open_connection(connect) as connection, moved(f"exporting {name}") as told:
         if output == "-":
             if sys.stdout.isatty():
                 msg = "a bundle is no text for a terminal"
@@ -64,16 +53,16 @@ def export_command(connect: str | None, name: str, output: str) -> None:
 
 
 @click.command("import", epilog="Example: clienthv import desk.clienthv --name desk2")
-@click.argument("bundle", metavar="FILE")
+@click.argument("bundle", metavar="FILE", shell_complete=completing.file)
 @click.option("--name", help="Another name for the VM.")
-@click.option("--disk", metavar="PATH", help="Another place for its disk image.")
+@click.option("--disk", metavar="PATH", shell_complete=completing.file, help="Another place for its disk image.")
 @click.pass_obj
 def import_command(connect: str | None, bundle: str, name: str | None, disk: str | None) -> None:
     """Make a VM of a bundle: verified, planned anew for this PC, and not started. - is standard input.
 
     Nothing is overwritten. What changed since it was exported is said, and what this PC has no use for is kept.
     """
-    with open_connection(connect) as connection, _stream(bundle) as stream, _moved(f"importing {bundle}") as told:
+    with open_connection(connect) as connection, _stream(bundle) as stream, moved(f"importing {bundle}") as told:
         made = importing.take_in(connection, stream, importing.Request(name, disk), note, told)
     for sentence in (*made.changes, *made.kept):
         note(visible(sentence))
@@ -98,8 +87,15 @@ def _stream(bundle: str) -> Iterator[BinaryIO]:
 
 
 @click.command("migrate", epilog="Example: clienthv migrate desk --to qemu+ssh://root@other/system --dry-run")
-@click.argument("name")
-@click.option("--to", "uri", metavar="URI", required=True, help="The libvirt connection of the PC to move it to.")
+@click.argument("name", shell_complete=completing.vm)
+@click.option(
+    "--to",
+    "uri",
+    metavar="URI",
+    required=True,
+    shell_complete=completing.uri,
+    help="The libvirt connection of the PC to move it to.",
+)
 @click.option("--dry-run", is_flag=True, help="Check alone, as migrate-check does.")
 @click.pass_obj
 def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> None:
@@ -125,7 +121,7 @@ def migrate_command(connect: str | None, name: str, uri: str, dry_run: bool) -> 
         migrating.must_not_sleep(domain)
         running = domain.is_active()
         migrating.refuse_blocked(name, check, running=running)
-        with _moved(f"moving {name}") as told:
+        with moved(f"moving {name}") as told:
             done = (
                 migrating.live_move(connection, name, target, note, lambda left, total: told(total - left, total))
                 if running

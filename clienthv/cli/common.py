@@ -1,20 +1,18 @@
-"""What several commands share: the host option, the connection, progress."""
+"""What several commands share: the host option, the connection, what is said and shown."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from clienthv import api
+from clienthv.cli import completing, terminal
+from clienthv.cli.progress import progress as progress
 from clienthv.cli.text import visible
 from clienthv.errors import HostError
 from clienthv.model.host import LISTED, Host
@@ -26,24 +24,25 @@ host_option = click.option(
     "--host",
     "host_file",
     metavar="FILE",
+    shell_complete=completing.file,
     help="Take another PC: its host document (clienthv inspect --save), or what lspci -nnk or a listing of its IOMMU "
     "groups printed; - for standard input.",
 )
 
 
 def note(text: str) -> None:
-    """A line for the person, beside the output."""
-    click.echo(text, err=True)
+    """A line for the person, beside the output; not with --quiet."""
+    terminal.say(text)
 
 
-def open_connection(connect: str | None) -> Connection:
-    """The connection that a command works on; which it is, and why, is told."""
+def open_connection(connect: str | None, *, elsewhere: bool = False) -> Connection:
+    """The connection that a command works on; which it is, and why, is told. ``elsewhere``: it may be another PC's."""
     from clienthv.hypervisor import Connection
     from clienthv.lifecycle import live
 
     choice = live.choose(connect)
     note(f"connection: {choice.uri} ({choice.reason})")
-    return Connection(choice, waiting=note)
+    return Connection(choice, waiting=note, elsewhere=elsewhere and choice.other_pc is not None)
 
 
 def the_host(host_file: str | None, connect: str | None) -> Host:
@@ -89,27 +88,8 @@ def _umask() -> int:
 
 
 def show(lines: Iterable[str]) -> None:
-    """Print lines for a person. Control characters, which names from elsewhere may hold, are shown, not obeyed."""
-    click.echo("\n".join(visible(line) for line in lines))
+    """Print lines for a person. Control characters, which names from elsewhere may hold, are shown, not obeyed.
 
-
-@contextmanager
-def progress(doing: str) -> Iterator[None]:
-    """A line with the seconds gone by, for what takes longer than one; on a terminal alone."""
-    if not sys.stderr.isatty():
-        yield
-        return
-    began, done = time.monotonic(), threading.Event()
-
-    def show() -> None:
-        while not done.wait(1):
-            click.echo(f"\r{doing} … {time.monotonic() - began:.0f} s", err=True, nl=False)
-        click.echo("\r\x1b[K", err=True, nl=False)
-
-    clock = threading.Thread(target=show, daemon=True)
-    clock.start()
-    try:
-        yield
-    finally:
-        done.set()
-        clock.join()
+    On a terminal they are folded to its width, and the parts that report marked have colours.
+    """
+    terminal.put(lines)

@@ -12,6 +12,7 @@ from pathlib import Path
 import click
 
 from clienthv import api, doctor, hostfiles, places
+from clienthv.cli import completing
 from clienthv.cli.common import host_option, note, show, the_host
 from clienthv.cli.text import visible
 from clienthv.errors import HostError, UsageError
@@ -30,7 +31,7 @@ _DUE = {
 
 
 @click.command("doctor", epilog="Example: clienthv doctor windows-gaming")
-@click.argument("profile", nargs=-1, metavar="[PROFILE]...")
+@click.argument("profile", nargs=-1, metavar="[PROFILE]...", shell_complete=completing.profile)
 @host_option
 @click.option("--json", "as_json", is_flag=True, help="Print the doctor document.")
 @click.option("--fix", is_flag=True, help="Make the changes that can be made: each is shown, and asked for.")

@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clienthv import api, profiles, sets
+from clienthv.cli import completing
 from clienthv.cli.common import host_option, note, progress, show, the_host
 from clienthv.cli.text import visible
 from clienthv.errors import DiskError, PlanError, UsageError
 from clienthv.model import plan as plan_model
 from clienthv.model import plans as plans_model
 from clienthv.model import values
-from clienthv.model.plan import Plan
+from clienthv.model.plans import Plans
+
+if TYPE_CHECKING:
+    from clienthv.lifecycle.foreseeing import Foreseen
 
 
 @click.command("plan", epilog="Example: clienthv plan performance --explain")
-@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...")
+@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...", shell_complete=completing.vm_or_profile)
 @host_option
-@click.option("--set", "set_file", metavar="FILE", help="Plan the VMs of this TOML file, each with its priority.")
+@click.option(
+    "--set",
+    "set_file",
+    metavar="FILE",
+    shell_complete=completing.file,
+    help="Plan the VMs of this TOML file, each with its priority.",
+)
 @click.option("--new", is_flag=True, help="Plan the profile, even if there is a VM of that name.")
 @click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
@@ -39,9 +50,8 @@ def plan_command(
         _plan_together(connect, profile, host_file, set_file, explain=explain, as_json=as_json)
         return
     name = profile[0] if profile else profiles.DEFAULT
-    plan = None if new or not profile or host_file is not None else _of_a_vm(connect, name)
-    if plan is None:
-        plan = api.plan(the_host(host_file, connect), api.load_profile(name))
+    foreseen = None if new or not profile or host_file is not None else of_a_vm(connect, name)
+    plan = foreseen.plan if foreseen is not None else api.plan(the_host(host_file, connect), api.load_profile(name))
     if as_json:
         click.echo(plan_model.encode(plan), nl=False)
         return
@@ -50,8 +60,8 @@ def plan_command(
     show(plans.lines(plan, explain=explain))
 
 
-def _of_a_vm(connect: str | None, name: str) -> Plan | None:
-    """The plan for a VM that is there, with a note of what that means; None where there is none of that name."""
+def of_a_vm(connect: str | None, name: str) -> Foreseen | None:
+    """What up would do with a VM that is there, with a note of what that means; None where none has that name."""
     if profiles.is_path(name):
         return None
     from clienthv.lifecycle import foreseeing
@@ -64,7 +74,7 @@ def _of_a_vm(connect: str | None, name: str) -> Plan | None:
     note(f"VM {name} is there, and this is what up would do with it {when}; --new plans the profile {name} afresh")
     for sentence in foreseen.changes:
         note(visible(sentence))
-    return foreseen.plan
+    return foreseen
 
 
 def _plan_together(
@@ -82,6 +92,11 @@ def _plan_together(
         from clienthv.report import plans as report
 
         show(report.together(plans, explain=explain))
+    missing_plans(plans)
+
+
+def missing_plans(plans: Plans) -> None:
+    """Raise PlanError when a VM has no plan; what could be said of it is shown before."""
     if any(vm.plan is None for vm in plans.vms):
         missing = ", ".join(vm.name for vm in plans.vms if vm.plan is None)
         msg = f"not all of these VMs can run together: {missing}"
@@ -89,11 +104,15 @@ def _plan_together(
 
 
 @click.command("render", epilog="Example: clienthv render portable --host other-pc.json --disk /srv/win.qcow2")
-@click.argument("profile", default=profiles.DEFAULT)
+@click.argument("profile", default=profiles.DEFAULT, shell_complete=completing.profile)
 @host_option
 @click.option("--name", help="The VM's name; without it, the profile's.")
-@click.option("--disk", metavar="PATH", help="The disk image the domain names; it need not exist.")
-@click.option("--cdrom", metavar="ISO", help="The ISO image the domain names; it need not exist.")
+@click.option(
+    "--disk", metavar="PATH", shell_complete=completing.file, help="The disk image the domain names; it need not exist."
+)
+@click.option(
+    "--cdrom", metavar="ISO", shell_complete=completing.file, help="The ISO image the domain names; it need not exist."
+)
 @click.pass_obj
 def render_command(
     connect: str | None, profile: str, host_file: str | None, name: str | None, disk: str | None, cdrom: str | None

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from clienthv import api
+from clienthv.cli import completing, terminal
 from clienthv.cli.common import note, progress, show
-from clienthv.cli.text import visible
+from clienthv.cli.progress import counted
 from clienthv.errors import ClienthvError, UsageError
 from clienthv.model import values
 from clienthv.model.cpu import Baseline
 from clienthv.model.host import Host
 from clienthv.model.portability import Check, Checks, Verdict, encode
+
+if TYPE_CHECKING:
+    from clienthv.lifecycle.checking import Answer
 
 
 @click.command(
@@ -23,12 +28,24 @@ from clienthv.model.portability import Check, Checks, Verdict, encode
     epilog="Example: clienthv migrate-check desk --to other-pc.json; "
     "clienthv migrate-check win11.qcow2 --to pcs/*.json --summary",
 )
-@click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE")
-@click.argument("more", nargs=-1, metavar="[--to] TARGET...")
-@click.option("--to", "to", multiple=True, metavar="TARGET",
+@click.argument("subject", metavar="IMAGE|VM|DOMAIN.xml|BUNDLE", shell_complete=completing.vm_or_file)
+@click.argument("more", nargs=-1, metavar="[--to] TARGET...", shell_complete=completing.target)
+@click.option("--to", "to", multiple=True, metavar="TARGET", shell_complete=completing.target,
               help="A host document or listing, a folder of them, local, or a libvirt URI; repeatable.")  # fmt: skip
-@click.option("--from", "source", metavar="FILE", help="The document of the PC that a definition comes from, or local.")
-@click.option("--profile", default="balanced", show_default=True, help="What a bare image shall become a VM of.")
+@click.option(
+    "--from",
+    "source",
+    metavar="FILE",
+    shell_complete=completing.local_or_file,
+    help="The document of the PC that a definition comes from, or local.",
+)
+@click.option(
+    "--profile",
+    default="balanced",
+    shell_complete=completing.profile,
+    show_default=True,
+    help="What a bare image shall become a VM of.",
+)
 @click.option("--no-inspect", is_flag=True, help="Do not look inside images.")
 @click.option("--summary", is_flag=True, help="A line for each target.")
 @click.option("--baseline", is_flag=True, help="Name the processor that all targets have, and the subject's PC.")
@@ -59,11 +76,12 @@ def migrate_check_command(
     if baseline:
         _baseline(checking.baseline(what, names, api.load_host, connect, note), as_json=as_json)
         return
-    answers = checking.answers(what, names, api.load_host, connect, note)
-    if summary:
-        _summary(answers, names, as_json=as_json)
-        return
-    checks = [_read(answer) for answer in answers]
+    with counted(f"checking {what.name}", len(names), "targets") as told:
+        answers = _told_of(checking.answers(what, names, api.load_host, connect, note), told)
+        if summary:
+            _summary(answers, names, as_json=as_json)
+            return
+        checks = [_read(answer) for answer in answers]
     if as_json:
         whole = Checks(subject=what.name, subject_kind=what.kind, checks=tuple(checks))
         click.echo(encode(whole), nl=False)
@@ -101,13 +119,19 @@ def _spread(names: Iterable[str]) -> Iterator[str]:
             yield name
 
 
-def _read(answer: Check | tuple[str, ClienthvError]) -> Check:
+def _told_of(answers: Iterator[Answer], told: Callable[[int], None]) -> Iterator[Answer]:
+    for number, answer in enumerate(answers, 1):
+        yield answer
+        told(number)
+
+
+def _read(answer: Answer) -> Check:
     if isinstance(answer, Check):
         return answer
     raise answer[1]
 
 
-def _summary(answers: Iterator[Check | tuple[str, ClienthvError]], names: tuple[str, ...], *, as_json: bool) -> None:
+def _summary(answers: Iterator[Answer], names: tuple[str, ...], *, as_json: bool) -> None:
     """One line for each target as soon as it is known, and the totals at the end."""
     from clienthv.report import portability
 
@@ -124,7 +148,7 @@ def _summary(answers: Iterator[Check | tuple[str, ClienthvError]], names: tuple[
                 if as_json
                 else portability.unread_line(name, problem.message, width)
             )
-        click.echo(line if isinstance(line, bytes) else visible(line))
+        terminal.write(line) if isinstance(line, bytes) else show([line])
     for line in portability.totals(verdicts, len(unread)):
         note(line)
     if unread:

@@ -7,12 +7,11 @@ from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
-from clienthv.model.advice import Advice
+from clienthv.model.advice import Advice, Evidence
 from clienthv.model.host import Host, PciFunction
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
 from clienthv.model.plan import Reason, Rejected
 from clienthv.model.stack import DomainCapabilities
-from clienthv.strategies.shown_by import said as said
 
 
 class Remedy(NamedTuple):
@@ -40,6 +39,12 @@ class Met(NamedTuple):
 
 
 Remedies = Iterator[Remedy]
+
+
+def said(sentences: Iterable[str], about: str = "") -> tuple[Evidence, ...]:
+    """Facts that were written as "FILE: value"; those with ``about`` in them alone."""
+    pairs = (s.partition(": ") for s in sentences if about in s)
+    return tuple(Evidence(file=file, value=value) for file, colon, value in pairs if colon and " " not in file)
 
 
 def installation(host: Host) -> Installation:

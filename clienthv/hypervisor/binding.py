@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import operator
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -12,6 +14,7 @@ from typing import Any, Final
 from clienthv.errors import ClienthvError, GuestError, HostError, HypervisorError
 from clienthv.model import faults
 
+_log: Final = logging.getLogger(__name__)
 # Numbers of virErrorNumber (libvirt, include/libvirt/virterror.h); stable by libvirt's ABI promise.
 _NO_SUPPORT: Final = 3
 _NO_CONNECT: Final = 5
@@ -41,11 +44,13 @@ def libvirt() -> Any:
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Turn libvirt's exceptions into ours. ``what`` says what was being done: "start VM demo"."""
-    virt = libvirt()
+    virt, began = libvirt(), time.monotonic()
     try:
         yield
     except virt.libvirtError as e:
+        _log.info("libvirt: %s: refused, error %s: %s", what, e.get_error_code(), e.get_error_message())
         raise translate(e, what) from e
+    _log.debug("libvirt: %s (%.2f s)", what, time.monotonic() - began)
 
 
 def translate(error: Any, what: str) -> ClienthvError:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -59,6 +60,23 @@ class Embedded:
             self._events.stop()
         if self._lock is not None:
             self._lock.close()
+
+
+@contextlib.contextmanager
+def unheard() -> Iterator[None]:
+    """Keep from our stderr what the driver's child processes log there, whatever libvirt's own settings say.
+
+    They begin with libvirt's logging as it is without settings (libvirt, src/util/vircommand.c: virFork) and warn of
+    nothing but their own clock: boot time is taken from the uptime where there is no utmp, to the nearest second.
+    """
+    kept = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as nothing:
+            os.dup2(nothing.fileno(), 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def _prepare(root: Path) -> None:

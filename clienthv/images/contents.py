@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import struct
@@ -21,6 +22,7 @@ from clienthv.images.seen import MOST, Root, Seen
 from clienthv.model.contents import Answer, ImageContents
 from clienthv.model.image import RunFormat
 
+_log: Final = logging.getLogger(__name__)
 SECONDS: Final = 180.0
 """How long looking inside may take: 15 to 20 s were measured without KVM, on two busy cores."""
 _SCRIPT: Final = Path(__file__).with_name("appliance.py")
@@ -70,6 +72,7 @@ def inspect(
         return ImageContents(problem=f"{path} {unfit}")
     known = kept.recall(cache, name) if cache is not None else None
     if known is not None:
+        _log.info("what is in %s was kept in %s", path, cache)
         return known
     look = _look(path, image_format, cache, say, kvm=kvm, within=within)
     if cache is not None and look.lasting and _unchanged(path, image_format, name):

@@ -9,17 +9,24 @@ from clienthv import guests, planner
 from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Connection, Domain
 from clienthv.lifecycle import keeping, live, remembered
+from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.model import profile as profile_model
+from clienthv.model.host import Host
 from clienthv.model.plan import Plan
 
 
 class Foreseen(NamedTuple):
-    """The plan for a VM's next start, what moved since the last one in sentences, and whether it runs now."""
+    """The plan for a VM's next start, what moved since the last one in sentences, and whether it runs now.
+
+    ``host`` and ``asked`` are what was planned for.
+    """
 
     plan: Plan
     changes: tuple[str, ...]
     running: bool
+    host: Host
+    asked: Asked
 
 
 def foresee(connect: str | None, name: str, say: live.Say) -> Foreseen | None:
@@ -43,5 +50,6 @@ def _foreseen(connection: Connection, domain: Domain, before: Remembered) -> For
     profile = profile_model.parse(before.profile)
     host = live.read_host(connection, but=before.name)
     wish = keeping.with_mdev(keeping.asked(keeping.pinned(profile, before.seen), before, host, ()), before.name)
-    plan = planner.plan(host, wish.profile, kept=wish.kept, guest=guests.read(profile.guest.os))
-    return Foreseen(plan, tuple(keeping.changes(before, plan, host)), domain.is_active())
+    wish = wish._replace(guest=guests.read(profile.guest.os))
+    plan = planner.plan(host, wish.profile, kept=wish.kept, guest=wish.guest)
+    return Foreseen(plan, tuple(keeping.changes(before, plan, host)), domain.is_active(), host, wish)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -12,18 +14,21 @@ from clienthv.errors import ClienthvError
 from clienthv.hypervisor import Choice, Connection
 from clienthv.model.host import Host, Stack
 
+_log = logging.getLogger(__name__)
 Say = Callable[[str], None]
 """Tells the person at the terminal something, one line at a time."""
 
 
 def choose(connect: str | None) -> Choice:
     """The connection to use: by ``--connect``, LIBVIRT_DEFAULT_URI or what answers. Raises HostError."""
-    return hypervisor.choose(
+    choice = hypervisor.choose(
         connect,
         os.environ.get("LIBVIRT_DEFAULT_URI"),
         root_user=places.is_root(),
         embed_root=places.embed_root(),
     )
+    _log.info("connection: %s (%s)", choice.uri, choice.reason)
+    return choice
 
 
 def read_host(connection: Connection, root: str = "/", but: str | None = None) -> Host:
@@ -31,8 +36,17 @@ def read_host(connection: Connection, root: str = "/", but: str | None = None) -
 
     ``but`` is the VM that is planned for: what it has itself is in nobody's way.
     """
-    host = inspect.read(root)
+    host = _logged(time.monotonic(), inspect.read(root))
     return without(msgspec.structs.replace(host, stack=_stack(connection, host)), but)
+
+
+def _logged(began: float, host: Host) -> Host:
+    """A host that was read since then."""
+    count = f"{len(host.pci)} PCI functions, {'unknown' if host.usb is None else len(host.usb)} USB devices"
+    _log.info("read udev, /sys and /proc: %s (%.2f s)", count, time.monotonic() - began)
+    for gap in host.unknown:
+        _log.info("unknown: %s", gap)
+    return host
 
 
 def without(host: Host, name: str | None) -> Host:
@@ -50,7 +64,7 @@ def read_host_anyway(connect: str | None, say: Say, *, keep_names: bool = False)
 
     A missing or refusing libvirt is a fact of the stack, not an error.
     """
-    host = inspect.read(keep_names=keep_names)
+    host = _logged(time.monotonic(), inspect.read(keep_names=keep_names))
     try:
         choice = choose(connect)
         with Connection(choice, waiting=say) as connection:

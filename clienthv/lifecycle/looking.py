@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 def rows(connection: Connection, say: live.Say) -> Iterator[Row]:
-    """Every VM of the connection, by name. A VM with damaged metadata is still listed.
+    """Every VM of the connection, by name. One with damaged metadata is still listed, and one whose QEMU is silent.
 
     So is one that is gone, or was never defined, and has left changes on the host.
     """
@@ -62,8 +62,8 @@ def _left_behind(connection: Connection, say: live.Say) -> dict[str, tuple[str, 
 def _row(domain: Domain, holds: tuple[str, ...]) -> Row:
     state, why = domain.state()
     left = () if domain.is_active() else holds
-    xml = domain.xml()
     try:
+        xml = domain.xml()
         known = remembered.read(xml, domain.name)
     except ClienthvError as e:
         return Row(domain.name, state, why, None, e.message, left)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
 
 from clienthv.model.x86_64 import Level
+
+SCHEMA: Final = 1  # of the baseline document
 
 Name = Annotated[str, Meta(min_length=1, max_length=64)]
 Mode = Literal["host-passthrough", "host-model", "maximum", "custom"]
@@ -92,6 +94,8 @@ class Baseline(msgspec.Struct, frozen=True, kw_only=True):
     is known.
     """
 
+    schema: Annotated[int, Meta(ge=1)] = SCHEMA
+    kind: Literal["baseline"] = "baseline"
     cpu: GuestCpu | None = None
     level: Level | None = None
     features: tuple[str, ...] = ()

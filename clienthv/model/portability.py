@@ -6,7 +6,7 @@ from enum import StrEnum, unique
 from typing import Annotated, Final, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import UNSET, Meta, UnsetType
 
 from clienthv.model.plan import Kind, Plan
 from clienthv.model.values import as_json
@@ -184,6 +184,21 @@ class Checks(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     subject_kind: Literal["image", "vm", "domain", "bundle"]
     checks: tuple[Check, ...]
+
+
+class Line(msgspec.Struct, frozen=True, kw_only=True):
+    """One target of many, on a line of its own: verdict, codes by severity, and what each device becomes there.
+
+    A target that could not be read has no verdict, and the ``problem``; the rest is left out.
+    """
+
+    schema: Annotated[int, Meta(ge=1)] = SCHEMA
+    kind: Literal["migrate-check-line"] = "migrate-check-line"
+    target: str
+    verdict: Verdict | None
+    findings: dict[Severity, tuple[Code, ...]] | UnsetType = UNSET
+    devices: dict[Kind, str | None] | UnsetType = UNSET
+    problem: str | UnsetType = UNSET
 
 
 def verdict(findings: tuple[Finding, ...], best: Verdict = Verdict.LIVE) -> Verdict:

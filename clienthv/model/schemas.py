@@ -8,23 +8,31 @@ from typing import Any, Final
 import msgspec
 
 from clienthv.model.advice import Diagnosis
+from clienthv.model.cpu import Baseline
 from clienthv.model.devices import Devices
+from clienthv.model.explanation import Explanation
+from clienthv.model.fleet import Fleet
 from clienthv.model.host import Host
 from clienthv.model.plan import STRATEGIES, Plan
 from clienthv.model.plans import Plans
-from clienthv.model.portability import Checks
+from clienthv.model.portability import Checks, Line
 from clienthv.model.profile import PROFILE_NAME, Profile
+from clienthv.model.profile_list import ProfileList
+from clienthv.model.view import Where
+from clienthv.model.vms import Vms
 
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "host": Host, "plan": Plan, "plans": Plans, "profile": Profile, "devices": Devices, "migrate-check": Checks,
     "doctor": Diagnosis,
+    "migrate-check-line": Line, "baseline": Baseline, "fleet": Fleet, "profiles": ProfileList, "vms": Vms,
+    "view": Where, "explanation": Explanation,
 }  # fmt: skip
 """The published documents by name."""
 
 
 def schema(name: str) -> dict[str, Any]:
-    """The JSON Schema (2020-12) of a document: host, plan, plans, profile, devices, migrate-check or doctor."""
+    """The JSON Schema (2020-12) of a document, by its name in DOCUMENTS."""
     made: dict[str, Any] = msgspec.json.schema(DOCUMENTS[name])
     for definition in made["$defs"].values():
         if "description" in definition:  # a docstring, whose indentation depends on Python's version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
@@ -65,7 +65,7 @@ class PciAddress(msgspec.Struct, frozen=True, order=True):
         return f"{self.domain:04x}:{self.bus:02x}:{self.device:02x}"
 
 
-def as_json(document: msgspec.Struct) -> bytes:
+def as_json(document: msgspec.Struct | dict[str, Any]) -> bytes:
     """A document as indented JSON with a final newline; the same document gives the same bytes."""
     return msgspec.json.format(msgspec.json.encode(document, order="deterministic"), indent=1) + b"\n"
 

@@ -26,7 +26,7 @@ from clienthv.process.system import (
     make_boot_menu,
     remove_packages,
 )
-from clienthv.process.viewers import become_console, become_viewer
+from clienthv.process.viewers import become_console, become_window, window_by_address, window_by_libvirt
 
 __all__ = [
     "NO_GUESTFS",
@@ -37,7 +37,7 @@ __all__ = [
     "NvmeSecondary",
     "Packager",
     "become_console",
-    "become_viewer",
+    "become_window",
     "create_image",
     "create_overlay",
     "fed_through_ssh",
@@ -60,5 +60,7 @@ __all__ = [
     "set_nvme_primary",
     "set_vf_trust",
     "vf_trust",
+    "window_by_address",
+    "window_by_libvirt",
     "write_file",
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from clienthv.errors import HostError
-from clienthv.process.running import find
+from clienthv.process.running import ended, find
 
 NO_GUESTFS: Final = 64
 """The exit code of a program for libguestfs that says: the Python that runs it has none."""
@@ -58,11 +58,13 @@ def guestfs(arguments: list[str], where: Appliance, within: float, most: int, he
     looked = Looked(NO_GUESTFS, b"", "")
     for python in dict.fromkeys((sys.executable, _SYSTEM_PYTHON)):
         if looked.code == NO_GUESTFS and Path(python).exists():
+            command, began = [*limits, python, "-I", *arguments], time.monotonic()
             child = subprocess.Popen(
-                [*limits, python, "-I", *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE, env=environment, cwd=private, start_new_session=True,
             )  # fmt: skip
             looked = _heard_out(child, deadline, most, heard)
+            ended(command, looked.code, began)
     return looked
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 from clienthv.errors import DiskError
 from clienthv.model.refusals import Refusal, refuse
-from clienthv.process.running import SECONDS, Told, abandon, find, limits, output
+from clienthv.process.running import SECONDS, Told, abandon, ended, find, limits, output
 
 _CHECK_SECONDS: Final = 60
 _MOST_WORDS: Final = 4 << 20  # bytes; an image may have 65536 snapshots with names of 65535 bytes
@@ -62,8 +62,9 @@ def _qemu_img_bounded(arguments: list[str], seconds: int) -> tuple[int, str, str
     Raises HostError, TimeoutError, and OverflowError when it says too much.
     """
     program = find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
+    command, began = [*limits(seconds, "--fsize=0"), program, *arguments], time.monotonic()
     child = subprocess.Popen(
-        [*limits(seconds, "--fsize=0"), program, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, env={"PATH": os.defpath, "LC_ALL": "C"}, start_new_session=True,
     )  # fmt: skip
     try:
@@ -71,6 +72,7 @@ def _qemu_img_bounded(arguments: list[str], seconds: int) -> tuple[int, str, str
     except BaseException:
         abandon(child)
         raise
+    ended(command, child.returncode, began)
     return child.returncode, out.decode(errors="replace"), told.decode(errors="replace")
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shlex
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from types import MappingProxyType
@@ -14,6 +17,7 @@ from typing import Final, NamedTuple
 from clienthv.errors import DiskError, HostError
 
 SECONDS: Final = 30
+_log: Final = logging.getLogger(__name__)
 _DYING: Final = 1  # seconds
 _ADDRESS_SPACE: Final = 2 << 30  # bytes; qemu-img has had bugs with crafted images (CVE-2024-4467 and others)
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
@@ -64,6 +68,7 @@ def run(
     ``subprocess.run`` would wait for it without end: the kernel may keep it, whatever signal it gets. An interrupt
     waits for it too, so that nothing comes to pass after it was undone.
     """
+    began = time.monotonic()
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
         stderr=subprocess.PIPE, text=True, errors="replace", env={"PATH": os.defpath, "LC_ALL": "C", **more},
@@ -73,6 +78,7 @@ def run(
         out, told = child.communicate(given, timeout=within)
     except subprocess.TimeoutExpired as e:
         abandon(child)
+        ended(command, None, began)
         raise TimeoutError from e
     except BaseException:
         try:
@@ -80,7 +86,14 @@ def run(
         except subprocess.TimeoutExpired:
             abandon(child)
         raise
+    ended(command, child.returncode, began)
     return child.returncode, out, told
+
+
+def ended(command: list[str], code: int | None, began: float) -> None:
+    """Log that a program ended, how, and how long it took; ``code`` is None for one that was given up."""
+    how = "given up" if code is None else f"ended with {code}"
+    _log.info("%s: %s after %.2f s", shlex.join(command), how, time.monotonic() - began)
 
 
 def abandon(child: subprocess.Popen[str] | subprocess.Popen[bytes]) -> None:

@@ -6,12 +6,13 @@ import re
 import shlex
 import subprocess
 import threading
+import time
 from collections.abc import Callable
 from io import BufferedReader, BufferedWriter
 from typing import BinaryIO, Final, cast
 
 from clienthv.errors import HostError, UsageError
-from clienthv.process.running import find
+from clienthv.process.running import ended, find
 
 _WORDS: Final = 16 << 10
 _ENDING: Final = 2  # seconds
@@ -30,6 +31,7 @@ def fed_through_ssh(host: str, command: list[str], feed: Callable[[BinaryIO], ob
     _refuse_odd(host)
     program = find("ssh", "install openssh-client (openssh-clients on Fedora)")
     remote = " ".join(shlex.quote(word) for word in command)
+    began = time.monotonic()
     child = subprocess.Popen(
         [program, "-T", "-o", "BatchMode=no", "--", host, remote], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -39,6 +41,7 @@ def fed_through_ssh(host: str, command: list[str], feed: Callable[[BinaryIO], ob
         listening.start()
         whole = _feed(given, feed)
         code = child.wait()
+        ended([program, host, remote], code, began)
     except BaseException:
         _end(child)
         raise

@@ -2,37 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from clienthv.model import x86_64
-from clienthv.model.host import Host
+from clienthv.model.fleet import Fleet, Member
+from clienthv.report.style import Line, Part, Role
 
 
-def lines(hosts: Sequence[Host], names: Sequence[str]) -> Iterator[str]:
+def lines(fleet: Fleet) -> Iterator[str]:
     """Each PC's level of x86-64, then the highest that all have, and what keeps them from the next."""
-    width = max(len(name) for name in names)
-    for host, name in zip(hosts, names, strict=True):
-        yield f"  {name:<{width}}  {_level(host)}"
-    unknown = [name for host, name in zip(hosts, names, strict=True) if host.cpu.flags is None]
+    width = max(len(pc.name) for pc in fleet.pcs)
+    for pc in fleet.pcs:
+        yield Line(f"  {pc.name:<{width}}  ", Part(_level(pc), None if pc.known else Role.UNKNOWN), hang=width + 4)
+    unknown = [pc.name for pc in fleet.pcs if not pc.known]
     if unknown:
         yield f"The highest level that all share is unknown: no CPU flags in {', '.join(unknown)}"
         return
-    levels = [x86_64.level_of(host.cpu.flags or ()) for host in hosts]
-    shared = next((at for at in x86_64.LEVELS if at in levels), None) if None not in levels else None
-    if shared is None:
+    if fleet.shared is None:
         yield "They share no level: one of them is no 64-bit PC"
         return
-    yield f'The highest level that all share is {shared}: [devices.cpu] model = "{shared}"'
-    if shared != x86_64.LEVELS[-1]:
-        above = x86_64.LEVELS[x86_64.LEVELS.index(shared) + 1]
-        yield from (
-            f"  {name} is no {above}: it has not {' '.join(lacking)}"
-            for host, name in zip(hosts, names, strict=True)
-            if (lacking := x86_64.missing(above, host.cpu.flags or ()))
-        )
+    setting = Part(f'[devices.cpu] model = "{fleet.shared}"', Role.COMMAND)
+    yield Line(Part(f"The highest level that all share is {fleet.shared}:", Role.HEADING), " ", setting)
+    if fleet.shared != x86_64.LEVELS[-1]:
+        above = x86_64.LEVELS[x86_64.LEVELS.index(fleet.shared) + 1]
+        yield from (f"  {pc.name} is no {above}: it has not {' '.join(pc.lacks)}" for pc in fleet.pcs if pc.lacks)
 
 
-def _level(host: Host) -> str:
-    if host.cpu.flags is None:
-        return "unknown (no CPU flags in its document)"
-    return x86_64.level_of(host.cpu.flags) or "none"
+def _level(pc: Member) -> str:
+    return (pc.level or "none") if pc.known else "unknown (no CPU flags in its document)"

@@ -8,6 +8,8 @@ from clienthv.model import values
 from clienthv.model.host import DomainCapabilities, Host, PciFunction, Role, RoleName, Stack
 from clienthv.model.usb import UsbDevice
 from clienthv.model.x86_64 import level_of
+from clienthv.report.style import Line, Part, marked
+from clienthv.report.style import Role as Meaning
 
 _ROLE_WORDS = {
     RoleName.BOOT_DISPLAY: "boot display",
@@ -17,6 +19,7 @@ _ROLE_WORDS = {
     RoleName.NETWORK: "network in use",
     RoleName.INPUT: "keyboard and mouse",
 }
+_KVM = {True: ("usable", Meaning.GOOD), False: ("NOT usable", Meaning.BAD), None: ("unknown", None)}
 _WIDTH = 22
 
 
@@ -30,21 +33,22 @@ def lines(host: Host) -> Iterator[str]:
     yield from _iommu(host)
     yield from _stack(host.stack)
     yield ""
-    yield f"The host itself uses ({len(host.roles)} roles):"
+    yield Line(Part(f"The host itself uses ({len(host.roles)} roles):", Meaning.HEADING))
     yield from _roles(host)
     yield ""
-    yield f"PCI functions ({len(host.pci)}):"
+    yield Line(Part(f"PCI functions ({len(host.pci)}):", Meaning.HEADING))
     yield from (_function(f, host) for f in sorted(host.pci, key=lambda f: f.place))
     yield ""
     yield from _usb(host)
     if host.unknown:
         yield ""
-        yield "Unknown:"
-        yield from (f"  {sentence}" for sentence in host.unknown)
+        yield Line(Part("Unknown:", Meaning.UNKNOWN))
+        yield from (marked(f"  {sentence}", hang=4) for sentence in host.unknown)
 
 
-def _row(name: str, text: str) -> str:
-    return f"{name:<{_WIDTH}}{text}"
+def _row(name: str, text: str, meaning: Meaning | None = None) -> Line:
+    whole = Meaning.UNKNOWN if text.startswith("unknown") else meaning
+    return Line(f"{name:<{_WIDTH}}", marked(text, whole), hang=_WIDTH + 2 * text.startswith("- "))
 
 
 def _yes(value: bool | None) -> str:
@@ -72,8 +76,8 @@ def _cpu(host: Host) -> Iterator[str]:
     inside = {True: "; this PC is itself a VM", False: "", None: "; whether this PC is a VM: unknown"}[cpu.hypervisor]
     yield _row("level", (level_of(cpu.flags) or "below x86-64-v1") if cpu.flags is not None else "unknown")
     yield _row("virtualization", f"{cpu.virtualization or 'unknown'}, nested paging: {paging}{inside}")
-    verdict = {True: "usable", False: "NOT usable", None: "unknown"}[kvm.usable]
-    yield _row("KVM", verdict)
+    verdict, good = _KVM[kvm.usable]
+    yield _row("KVM", verdict, good)
     yield from (_row("", f"- {sentence}") for sentence in kvm.evidence)
 
 
@@ -97,7 +101,7 @@ def _stack(stack: Stack | None) -> Iterator[str]:
         yield _row("libvirt and QEMU", "unknown")
         return
     if stack.uri is None:
-        yield _row("libvirt and QEMU", f"cannot be used: {stack.problem}")
+        yield _row("libvirt and QEMU", f"cannot be used: {stack.problem}", Meaning.BAD)
         return
     yield _row("libvirt and QEMU", f"libvirt {stack.libvirt_version}, QEMU {stack.qemu_version}, {stack.uri}")
     offered = stack.capabilities
@@ -135,24 +139,46 @@ def _role(role: Role, host: Host) -> str:
     return f"{role.address} {host.by_address[role.address].label} ({'; '.join(role.evidence)})"
 
 
-def _function(function: PciFunction, host: Host) -> str:
-    group = "-" if function.iommu_group is None else str(function.iommu_group)
+def _function(function: PciFunction, host: Host) -> Line:
+    return _used(f"  {function.address}  {_what(function, host)}", _uses(function, host), 43)
+
+
+def about(function: PciFunction, host: Host) -> str:
+    """IOMMU group, driver, ids, name and uses of a PCI function: ``-`` for none, ``?`` for unknown."""
+    uses = _uses(function, host)
+    return _what(function, host) + (f"  <- {uses}" if uses else "")
+
+
+def _what(function: PciFunction, host: Host) -> str:
+    unread = "?" if host.iommu.groups is None else "-"
+    group = unread if function.iommu_group is None else str(function.iommu_group)
     driver = "?" if function.driver is None else function.driver or "-"
     ids = f"{function.vendor_id or '????'}:{function.device_id or '????'}"
-    vfs = f", {function.sriov.numvfs or 0} of {function.sriov.totalvfs} VFs" if function.sriov else ""
+    sriov = function.sriov
+    vfs = f", {_count(sriov.numvfs)} of {_count(sriov.totalvfs)} VFs" if sriov else ""
     programs = function.known.holders
     opened = f", open in {', '.join(programs)}" if programs else ""
-    uses = ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
-    return f"  {function.address}  group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}" + (
-        f"  <- {uses}" if uses else ""
-    )
+    return f"group {group:>3}  {driver:<14}  [{ids}] {function.label}{vfs}{opened}"
+
+
+def _uses(function: PciFunction, host: Host) -> str:
+    return ", ".join(r.role for r in host.roles_by_address.get(function.address, ()))
+
+
+def _used(what: str, uses: str, hang: int) -> Line:
+    """A device, and after an arrow what the host uses it for."""
+    return Line(marked(what), "  " if uses else "", Part(f"<- {uses}" if uses else "", Meaning.WARNING), hang=hang)
+
+
+def _count(number: int | None) -> str:
+    return "?" if number is None else str(number)
 
 
 def _usb(host: Host) -> Iterator[str]:
     if host.usb is None:
-        yield "USB devices: unknown"
+        yield Line("USB devices: ", Part("unknown", Meaning.UNKNOWN))
         return
-    yield f"USB devices ({len(host.usb)}):"
+    yield Line(Part(f"USB devices ({len(host.usb)}):", Meaning.HEADING))
     width = max((len(d.port) for d in host.usb), default=0)
     yield from (_usb_device(d, width) for d in host.usb)
 
@@ -162,6 +188,5 @@ def _usb_device(device: UsbDevice, width: int) -> str:
     on = device.controller or "no PCI controller"
     uses = ", ".join(r.role for r in device.roles)
     keyboard = ", keyboard" if device.keyboard else ""
-    return f"  {device.port:<{width}}  {drivers:<14}  [{device.ids}] {device.label} on {on}{keyboard}" + (
-        f"  <- {uses}" if uses else ""
-    )
+    what = f"  {device.port:<{width}}  {drivers:<14}  [{device.ids}] {device.label} on {on}{keyboard}"
+    return _used(what, uses, width + 20)

@@ -5,29 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from clienthv.model import values
-from clienthv.model.plan import HOST_DEVICES, Decision, Plan, Reason, Rejected, Strategy
+from clienthv.model.plan import HOST_DEVICES, Decision, Plan, Reason, Rejected, Strategy, Warned
 from clienthv.model.plans import Plans
+from clienthv.report.style import Line, Part, Role, below, marked
 
 
 def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
     """A line for each device; with ``explain``, every rejected rung below it; then host changes and warnings."""
-    yield (
-        f"Plan for profile {plan.profile} on {plan.host}: "
-        f"{plan.vcpus} vCPU{'s' if plan.vcpus > 1 else ''}, {values.format_mib(plan.memory_mib)}"
-    )
+    size = f"{plan.vcpus} vCPU{'s' if plan.vcpus > 1 else ''}, {values.format_mib(plan.memory_mib)}"
+    yield Line(Part(f"Plan for profile {plan.profile} on {plan.host}:", Role.HEADING), f" {size}")
     yield ""
     kind_width = max(len(d.kind) for d in plan.decisions)
     strategy_width = max(len(d.strategy) for d in plan.decisions)
     for decision in plan.decisions:
-        yield f"  {decision.kind:<{kind_width}}  {decision.strategy:<{strategy_width}}  {_what(decision)}"
+        strategy = Part(f"{decision.strategy:<{strategy_width}}", _taken(decision))
+        hang = kind_width + strategy_width + 6
+        yield Line(f"  {decision.kind:<{kind_width}}  ", strategy, "  ", marked(what(decision)), hang=hang)
         told = [r for r in decision.rejected if explain or r.reason is Reason.GIVEN_TO_OTHER_VM]
-        yield from (f"  {'':<{kind_width}}  {line}" for r in told for line in _why_not(r))
+        yield from (below(line, kind_width + 4) for r in told for line in why_not(r))
     yield ""
     yield from _host_changes(plan)
     for warned in plan.warnings:
-        yield f"  warning: {warned.detail} [{warned.code}]"
+        yield warning(warned)
     if not explain and any(d.rejected for d in plan.decisions):
-        yield "  clienthv plan --explain shows why each better rung was not taken"
+        yield Line("  ", Part("clienthv plan --explain", Role.COMMAND), " shows why each better rung was not taken")
+
+
+def warning(warned: Warned) -> Line:
+    """A warning of a plan."""
+    return Line("  ", Part("warning:", Role.WARNING), " ", marked(f"{warned.detail} [{warned.code}]"), hang=11)
+
+
+def _taken(decision: Decision) -> Role:
+    """Whether it is the best rung of the ladder: whether a rung above was refused."""
+    return Role.WORSE if any(r.strategy is not decision.strategy for r in decision.rejected) else Role.GOOD
 
 
 def together(plans: Plans, *, explain: bool = False) -> Iterator[str]:
@@ -35,17 +46,17 @@ def together(plans: Plans, *, explain: bool = False) -> Iterator[str]:
     for member in plans.vms:
         priority = f" (priority {member.priority})" if member.priority else ""
         if member.plan is None:
-            yield f"VM {member.name}{priority}: no plan"
+            yield Line(Part(f"VM {member.name}{priority}:", Role.HEADING), " ", Part("no plan", Role.BAD))
             yield from (f"  {line}" for line in (member.problem or "").splitlines())
         else:
-            yield f"VM {member.name}{priority}"
+            yield Line(Part(f"VM {member.name}{priority}", Role.HEADING))
             yield from lines(member.plan, explain=explain)
         yield ""
     held = [(_whose(d), m.name, d.name) for m in plans.vms if m.plan is not None for d in _shared_out(m.plan)]
     yield f"Of {plans.host}:" if held else f"Nothing of {plans.host} is handed over."
     yield from (f"  {what} goes to {vm} as {name}" for what, vm, name in held)
     for warned in plans.warnings:
-        yield f"  warning: {warned.detail} [{warned.code}]"
+        yield warning(warned)
 
 
 def _shared_out(plan: Plan) -> Iterator[Decision]:
@@ -56,16 +67,17 @@ def _whose(decision: Decision) -> str:
     return f"{decision.device} {decision.backing}" if decision.device else decision.backing
 
 
-def _what(decision: Decision) -> str:
+def what(decision: Decision) -> str:
+    """What a device becomes, why, and in a word why not anything better."""
     with_it = [f for f in decision.functions if f != decision.device]
     along = f" (with {', '.join(with_it)})" if with_it else ""
     if decision.device:
-        what = f"{decision.device} {decision.backing}{along}: "
+        given = f"{decision.device} {decision.backing}{along}: "
     else:
-        what = f"{decision.model} on {decision.backing}: " if decision.model != "none" else ""
+        given = f"{decision.model} on {decision.backing}: " if decision.model != "none" else ""
     rejected = _first_reasons(decision)
     instead = f" — not {rejected}" if rejected else ""
-    return f"{what}{decision.why}{instead}"
+    return f"{given}{decision.why}{instead}"
 
 
 def _first_reasons(decision: Decision) -> str:
@@ -78,11 +90,13 @@ def _first_reasons(decision: Decision) -> str:
     return ", ".join(f"{strategy} [{reason}]" for strategy, reason in reasons.items())
 
 
-def _why_not(rejected: Rejected) -> Iterator[str]:
+def why_not(rejected: Rejected) -> Iterator[str]:
+    """Why a rung was not taken, and what would change that."""
     device = f" {rejected.device}" if rejected.device else ""
-    yield f"not {rejected.strategy}{device}: {rejected.detail} [{rejected.reason}]"
+    no = Part(f"not {rejected.strategy}", Role.BAD)
+    yield Line(no, marked(f"{device}: {rejected.detail} [{rejected.reason}]"), hang=4)
     if rejected.fix:
-        yield f"    to change that: {rejected.fix}"
+        yield Line("    ", Part("to change that:", Role.GOOD), " ", marked(rejected.fix), hang=8)
 
 
 def _host_changes(plan: Plan) -> Iterator[str]:
@@ -91,4 +105,4 @@ def _host_changes(plan: Plan) -> Iterator[str]:
         return
     yield "  up changes on the host, while the VM runs:"
     for change in plan.host_changes:
-        yield f"    {change.detail}; {change.undo}"
+        yield marked(f"    {change.detail}; {change.undo}", hang=8)

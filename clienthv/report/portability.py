@@ -8,8 +8,10 @@ from typing import Final
 
 import msgspec
 
+from clienthv.model import portability as documents
 from clienthv.model.cpu import Baseline
-from clienthv.model.portability import Check, Severity, Verdict
+from clienthv.model.portability import Check, Code, Severity, Verdict
+from clienthv.report.style import Line, Part, Role, marked, table
 
 _MEANS: Final = {
     Verdict.LIVE: "can move while it runs",
@@ -25,11 +27,26 @@ _WORDS: Final = {
     Severity.UNKNOWN: "unknown",
     Severity.INFO: "info",
 }
+_VERDICTS: Final = {
+    Verdict.LIVE: Role.GOOD,
+    Verdict.COLD: Role.GOOD,
+    Verdict.ADAPT: Role.WORSE,
+    Verdict.BLOCKED: Role.BAD,
+}
+_SEVERITIES: Final = {
+    Severity.BLOCKS: Role.BAD,
+    Severity.CHANGES: Role.WORSE,
+    Severity.STOPS_LIVE: Role.WORSE,
+    Severity.WARNS: Role.WARNING,
+    Severity.UNKNOWN: Role.UNKNOWN,
+    Severity.INFO: Role.FAINT,
+}
 
 
 def lines(check: Check, subject: str) -> Iterator[str]:
     """One target: verdict, devices side by side, and findings, the gravest first."""
-    yield f"{subject} on {check.target}: {check.verdict} - {_MEANS[check.verdict]}"
+    verdict = Part(f"{check.verdict}", _VERDICTS[check.verdict])
+    yield Line(Part(f"{subject} on {check.target}:", Role.HEADING), " ", verdict, f" - {_MEANS[check.verdict]}")
     if check.devices:
         yield ""
         yield from _table(check)
@@ -37,21 +54,22 @@ def lines(check: Check, subject: str) -> Iterator[str]:
         yield ""
     width = max((len(_WORDS[f.severity]) for f in check.findings), default=0)
     for finding in check.findings:
-        yield f"  {_WORDS[finding.severity]:<{width}}  {finding.what}: {finding.why} [{finding.code}]"
+        severity = Part(f"{_WORDS[finding.severity]:<{width}}", _SEVERITIES[finding.severity])
+        told = marked(f"{finding.what}: {finding.why} [{finding.code}]")
+        yield Line("  ", severity, "  ", told, hang=width + 4)
         if finding.fix:
-            yield f"  {'':<{width}}    → {finding.fix}"
+            yield marked(f"  {'':<{width}}    → {finding.fix}", hang=width + 8)
     if check.unknown:
         yield ""
         yield f"  {len(check.unknown)} of these could not be told; the verdict holds for what is known"
 
 
 def _table(check: Check) -> Iterator[str]:
-    rows = [("device", "today", "there (* another than today)")]
+    rows: list[tuple[str, str, str]] = [("device", "today", "there (* another than today)")]
     for d in check.devices:
-        rows.append((d.kind.value, d.today or "-", (d.there or "nothing") + (" *" if d.changes else "")))
-    kind, today = (max(len(row[i]) for row in rows) for i in (0, 1))
-    for row in rows:
-        yield f"  {row[0]:<{kind}}  {row[1]:<{today}}  {row[2]}".rstrip()
+        there = Line(marked(d.there or "nothing"), Part(" *", Role.WORSE) if d.changes else "")
+        rows.append((d.kind.value, d.today or "-", there))
+    yield from table(rows, labels=("", "today", "there"))
 
 
 def summary_line(check: Check, width: int) -> str:
@@ -61,19 +79,20 @@ def summary_line(check: Check, width: int) -> str:
     codes = ", ".join(dict.fromkeys(f.code.value for f in worst))
     unknown = len(check.unknown)
     told = f"  ({unknown} unknown)" if unknown else ""
-    return f"{check.target:<{width}}  {check.verdict:<7}  {codes}{told}".rstrip()
+    verdict = Part(f"{check.verdict:<7}" if codes or told else check.verdict.value, _VERDICTS[check.verdict])
+    return Line(f"{check.target:<{width}}  ", verdict, f"  {codes}{told}" if codes or told else "", hang=width + 11)
 
 
 def summary_json(check: Check) -> bytes:
     """One target as a line of JSON: verdict and codes, without the plan."""
-    by_severity: dict[str, list[str]] = {}
+    by_severity: dict[Severity, tuple[Code, ...]] = {}
     for finding in check.findings:
-        codes = by_severity.setdefault(finding.severity.value, [])
-        if finding.code.value not in codes:
-            codes.append(finding.code.value)
-    devices = {d.kind.value: d.there for d in check.devices}
-    row = {"target": check.target, "verdict": check.verdict.value, "findings": by_severity, "devices": devices}
-    return msgspec.json.encode(row)
+        codes = by_severity.get(finding.severity, ())
+        if finding.code not in codes:
+            by_severity[finding.severity] = (*codes, finding.code)
+    devices = {d.kind: d.there for d in check.devices}
+    line = documents.Line(target=check.target, verdict=check.verdict, findings=by_severity, devices=devices)
+    return msgspec.json.encode(line)
 
 
 def totals(verdicts: Counter[Verdict], unread: int) -> Iterator[str]:
@@ -85,12 +104,12 @@ def totals(verdicts: Counter[Verdict], unread: int) -> Iterator[str]:
 
 def unread_line(target: str, problem: str, width: int) -> str:
     """A target that could not be read."""
-    return f"{target:<{width}}  {'-':<7}  {problem}"
+    return Line(f"{target:<{width}}  ", Part("-", Role.UNKNOWN), f"{'':<6}  ", marked(problem), hang=width + 11)
 
 
 def unread_json(target: str, problem: str) -> bytes:
     """The same as a line of JSON."""
-    return msgspec.json.encode({"target": target, "verdict": None, "problem": problem})
+    return msgspec.json.encode(documents.Line(target=target, verdict=None, problem=problem))
 
 
 def many(checks: Iterable[Check], subject: str) -> Iterator[str]:
@@ -114,4 +133,4 @@ def baseline(found: Baseline, xml: str | None) -> Iterator[str]:
         return
     extra = ", ".join(feature.name for feature in found.cpu.features) or "nothing"
     yield f"model: {found.cpu.model} and {extra}"
-    yield f"for libvirt: {xml}"
+    yield Line("for libvirt: ", Part(xml, Role.COMMAND))

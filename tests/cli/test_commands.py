@@ -60,6 +60,17 @@ def test_explain_names_the_reason_and_what_would_change_it_for_each_rejected_run
     assert "to change that: if you mean it: select" in shown
 
 
+def test_a_device_is_explained_as_a_story_and_as_a_document(clienthv: Run) -> None:
+    told = clienthv("explain", "performance", "gpu", "--host", str(APU_LAPTOP))
+    assert (told.returncode, told.stderr) == (0, "")
+    assert "drives the host's boot display" in told.stdout
+    assert "/sys/bus/pci/devices/0000:c1:00.0/boot_vga → unknown" in told.stdout
+    assert "to lift it: if you mean it: select" in told.stdout
+    document = clienthv("explain", "performance", "0000:c1:00.0", "--json", "--host", str(APU_LAPTOP)).stdout
+    jsonschema.validate(json.loads(document), schemas.schema("explanation"))
+    assert "gpu" in {ladder["device"] for ladder in json.loads(document)["ladders"]}
+
+
 def test_the_same_input_gives_the_same_bytes(clienthv: Run) -> None:
     first, second = (clienthv("plan", "balanced", "--json", "--host", str(PC)).stdout for _ in range(2))
     assert first == second
@@ -94,7 +105,7 @@ def test_up_without_libvirt_says_what_to_install(clienthv: Run, tmp_path: Path) 
 def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: Path) -> None:
     mine = tmp_path / "config" / "clienthv" / "profiles"
     mine.mkdir(parents=True)
-    (mine / "balanced.toml").write_text('schema = 1\nextends = "portable"\ndescription = "mine"\n')
+    (mine / "balanced.toml").write_text('schema = 1\nextends = "balanced"\ndescription = "mine"\n')
     listed = clienthv("profiles").stdout
     assert "mine" in listed
     assert str(mine / "balanced.toml") in listed
@@ -113,6 +124,10 @@ def test_a_users_profile_goes_before_the_packaged_one(clienthv: Run, tmp_path: P
         (["plan", "--host", "/etc"], 8, ["cannot read /etc"]),
         (["devices", "--host", "/nonexistent.json"], 8, ["cannot read /nonexistent.json", "inspect --save"]),
         (["devices", "0000:01:00.0"], 2, ["unexpected extra argument"]),
+        (["explain", "nope", "gpu", "--host", str(PC)], 5, ["there is no profile 'nope'"]),
+        (["explain", "balanced", "gp\x1bu", "--host", str(PC)], 2, ["is no kind of device", "give one of cpu"]),
+        (["explain", "balanced", "usb-device", "--host", str(PC)], 2, ["names no USB device"]),
+        (["inspect", "--host", str(PC), "--tree", "--json"], 2, ["either --tree or --json"]),
         (["devcies"], 2, ["Did you mean 'devices'?"]),
         (["plan", "--frobnicate"], 2, ["No such option"]),
         (["paln"], 2, ["Did you mean 'plan'?"]),
@@ -229,6 +244,22 @@ def test_the_python_api_does_what_its_documentation_shows() -> None:
     xml = api.render(plan, host, name="desktop", disk="/srv/desktop.qcow2")
     assert "<name>desktop</name>" in xml
     assert "/srv/desktop.qcow2" in xml
+
+
+def test_a_recorded_pc_is_shown_as_summary_as_tree_and_as_document(clienthv: Run, tmp_path: Path) -> None:
+    summary = clienthv("inspect", "--host", str(PC))
+    assert (summary.returncode, summary.stderr) == (0, "")
+    assert "0000:2e:00.0" in summary.stdout
+    tree = clienthv("inspect", "--host", str(PC), "--tree").stdout
+    assert tree.startswith("PCI domain 0000, ")
+    assert "─ 0000:2e:00.0" in tree
+    document = clienthv("inspect", "--host", str(PC), "--json", "--keep-names").stdout
+    assert document.encode() == PC.read_bytes()
+    paste = tmp_path / "paste.txt"
+    paste.write_text("IOMMU Group 1 01:00.0 VGA compatible controller [0300]: NVIDIA GP104 [10de:1b80]\n")
+    pasted = clienthv("inspect", "--tree", "--host", str(paste))
+    assert "the way to it is not known" in pasted.stdout
+    assert "unknown: " in pasted.stderr
 
 
 def test_saving_over_a_device_writes_to_it_and_does_not_replace_it(clienthv: Run, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ def test_the_installed_wheel_renders_from_an_unrelated_folder(tmp_path: Path) ->
     names = zipfile.ZipFile(wheel).namelist()
     assert "clienthv/data/templates/domain.xml.j2" in names
     assert "clienthv/data/profiles/balanced.toml" in names
+    assert "clienthv/report/pages/page.html.j2" in names
     assert not [n for n in names if n.startswith("tests/")]
     subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "venv")], check=True)
     python = tmp_path / "venv" / "bin" / "python"

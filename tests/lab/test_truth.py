@@ -20,7 +20,11 @@ import pytest
 if TYPE_CHECKING:
     from conftest import Pc
 
-pytestmark = [pytest.mark.lab, pytest.mark.parametrize("pc", ["full"], indirect=True, scope="session")]
+pytestmark = [
+    pytest.mark.lab,
+    pytest.mark.long,
+    pytest.mark.parametrize("pc", ["full"], indirect=True, scope="session"),
+]
 
 TABLE = Path(__file__).resolve().parents[2] / "docs/reference/lab-truth-table.md"
 HEAD = """# The truth table

@@ -21,8 +21,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 NOBODY = 65534
-INSTALLED = ("click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n", "zstandard")
-OR_OF_THE_SYSTEM = ("cryptography",)  # of oslo.utils, from 10 on
+INSTALLED = (
+    "click", "jinja2", "markupsafe", "msgspec", "lxml", "pyudev", "oslo_utils", "oslo_i18n", "zstandard",
+    "cryptography", "cffi",
+)  # fmt: skip
 
 
 class Terminal:
@@ -158,8 +160,10 @@ def site() -> Iterator[Path]:
     """clienthv and what it needs in a folder that every account can read, wherever this checkout lies."""
     folder = Path(tempfile.mkdtemp(prefix="chv-site-"))
     packages = Path(sysconfig.get_path("purelib"))
-    for name in (*INSTALLED, *(n for n in OR_OF_THE_SYSTEM if (packages / n).exists())):
+    for name in INSTALLED:
         shutil.copytree(packages / name, folder / name)
+    for module in packages.glob("_cffi_backend*.so"):
+        shutil.copy(module, folder)
     for name in ("clienthv", "templates", "profiles"):
         shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     subprocess.run(["chmod", "-R", "a+rX", str(folder)], check=True)

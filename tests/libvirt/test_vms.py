@@ -328,7 +328,7 @@ def test_processes_that_use_the_embedded_driver_wait_for_each_other(embedded: Ma
 
 
 def test_console_and_view_say_what_they_need(demo: Machine) -> None:
-    refused(demo.run("view", "demo"), 3, "no graphical session", "screenshot")
+    refused(demo.run("view", "nothing-of-that-name"), 10, "there is no VM")
     refused(demo.run("console", "nothing-of-that-name"), 10, "there is no VM")
 
 
@@ -423,7 +423,13 @@ def test_plan_of_a_vm_that_is_there_is_what_up_would_do(machine: Machine) -> Non
     assert "it runs now" in running.stderr
     ok(machine.run("down", "there", "--force"))
     kept = json.loads(ok(machine.run("plan", "there", "--json")))
+    told = machine.run("explain", "there", "nic", "--json")
+    assert "VM there is there" in told.stderr
+    (ladder,) = json.loads(ok(told))["ladders"]
+    assert json.loads(told.stdout)["vm"] == "there"
+    assert ladder["taken"] == next(d["strategy"] for d in kept["decisions"] if d["kind"] == "nic")
     before = {d["kind"]: (d["strategy"], d["model"]) for d in kept["decisions"]}
+    assert "VM <bdi>there</bdi>" in ok(machine.run("report", "there"))
     ok(machine.run("up", "there"))
     remembered = definition(machine, "there").findtext(".//{urn:clienthv:vm:1}plan")
     after = {d["kind"]: (d["strategy"], d["model"]) for d in json.loads(remembered or "{}")["decisions"]}

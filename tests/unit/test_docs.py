@@ -16,8 +16,9 @@ from jinja2 import Environment, nodes
 from clienthv import datafiles, planner, portability
 from clienthv.cli import cli
 from clienthv.errors import FAMILIES
-from clienthv.model import profile
+from clienthv.model import profile, schemas
 from clienthv.model.devices import Device, Devices, Verdict
+from clienthv.model.explanation import Explanation, Ladder
 from clienthv.model.host import RoleName
 from clienthv.model.plan import STRATEGIES, Reason
 from clienthv.model.portability import LEAVES, Check, Checks, Code, Severity
@@ -172,6 +173,16 @@ def test_every_field_and_verdict_of_the_devices_document_is_described() -> None:
     text = page("devices.md")
     assert rows(section(text, "## Verdicts")) == {v.value for v in Verdict}
     assert rows(section(text, "## The document")) == keys(Devices) | keys(Device)
+
+
+def test_every_document_has_a_row_with_the_commands_that_print_it() -> None:
+    found = {row[0].strip("`"): row for row in table(page("json.md"))}
+    assert found.keys() == schemas.DOCUMENTS.keys()
+    assert [name for name, row in found.items() if f"(../schemas/{name}.json)" not in row[2] or "`" not in row[1]] == []
+
+
+def test_every_field_of_the_explanation_document_is_described() -> None:
+    assert rows(section(page("explain.md"), "## The document")) == keys(Explanation) | keys(Ladder)
 
 
 def test_every_template_block_and_field_is_described() -> None:

@@ -17,7 +17,6 @@ from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, Role
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
 from clienthv.model.plan import Kind, Strategy
 from clienthv.report import doctor as report
-from clienthv.strategies import evidence
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
 HOSTS = REPOSITORY / "tests" / "hosts"
@@ -290,15 +289,6 @@ def test_a_document_from_a_stranger_cannot_make_people_run_things() -> None:
         document["installation"] = {"distribution": {}, "boot_loader": bad}
         with pytest.raises(Exception, match="boot_loader"):
             decode(msgspec.json.encode(document), "stranger")
-
-
-def test_facts_behind_a_reason_name_the_file_and_what_it_says() -> None:
-    host = recorded("lab-iommu-off")
-    plan = planner.plan(host, api.load_profile("performance"))
-    shown = {r.reason: evidence.of_rejected(r, host) for d in plan.decisions for r in d.rejected}
-    assert ("/sys/kernel/iommu_groups", "0 groups") in {(e.file, e.value) for e in shown["iommu-off"]}  # type: ignore[index]
-    assert [e.value for e in shown["no-passt"]] == ["absent"]  # type: ignore[index]
-    assert shown["not-selected"] == (), "that is the profile's, and no fact of the PC"  # type: ignore[index]
 
 
 PAGE = (REPOSITORY / "docs" / "reference" / "doctor.md").read_text()

@@ -143,3 +143,74 @@ def test_a_long_id_is_told_as_the_short_one(tmp_path: Path) -> None:
 )
 def test_without_its_file_a_long_id_is_told_by_its_words(name: str, short: str, tmp_path: Path) -> None:
     assert guests.short_id(name, tmp_path) == short
+
+
+# --- finding the one that a person means, and the one that an ISO installs
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    """A small osinfo-db."""
+    systems = {
+        "debian.org/debian-11": ("debian11", "Debian 11", "Debian 11.* amd64", ""),
+        "debian.org/debian-1.1": ("debian1.1", "Debian GNU/Linux 1.1", "", ""),
+        "ubuntu.com/ubuntu-9.10": ("ubuntu9.10", "Ubuntu 9.10", "", ""),
+        "ubuntu.com/ubuntu-22.04": ("ubuntu22.04", "Ubuntu 22.04 LTS", "Ubuntu 22.04(.\\d\\+?)? LTS amd64", ""),
+        "microsoft.com/win-11": ("win11", "Microsoft Windows 11", "^CCCOMA_X64FREE?_", "MICROSOFT CORPORATION"),
+        "odd.org/odd-1": ("odd1", "Odd", "[[:alpha:", ""),
+    }
+    for name, (short, called, volume, publisher) in systems.items():
+        path = tmp_path / "os" / f"{name}.xml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        fields = f"<volume-id>{volume}</volume-id>" + (f"<publisher-id>{publisher}</publisher-id>" if publisher else "")
+        media = f"<media arch='x86_64'><iso>{fields}</iso></media>" if volume else ""
+        path.write_text(
+            f"<libosinfo><os id='http://{name}'><short-id>{short}</short-id><name>{called}</name>{media}</os></libosinfo>"
+        )
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("debian11", "debian11"), ("Debian 11", "debian11"), ("debain11", "debian11"), ("Windows 11", "win11"),
+        ("ubuntu", "ubuntu22.04"), ("Microsoft Windows 11", "win11"), ("qqq", None), ("", None), ("../../x", None),
+    ],
+)  # fmt: skip
+def test_the_system_that_a_person_means_comes_first(typed: str, meant: str | None, database: Path) -> None:
+    found = guests.nearest(typed, database)
+    assert (found[0].id if found else None) == meant
+    assert len(found) <= 6
+
+
+def iso(path: Path, volume: str, publisher: str = "") -> Path:
+    head = bytearray(b"\x01CD001\x01" + b"\0" + b" " * 2040)
+    head[40:72] = volume.ljust(32).encode()
+    head[318:446] = publisher.ljust(128).encode()
+    path.write_bytes(bytes(16 * 2048) + bytes(head))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("volume", "publisher", "found"),
+    [
+        ("Debian 11.5.0 amd64 n", "", "debian11"), ("Ubuntu 22.04.3 LTS amd64", "", "ubuntu22.04"),
+        ("CCCOMA_X64FRE_EN-US_DV9", "MICROSOFT CORPORATION", "win11"), ("CCCOMA_X64FRE_EN-US_DV9", "somebody", None),
+        ("My Music", "", None),
+    ],
+)  # fmt: skip
+def test_an_iso_is_known_by_what_it_says_of_itself(
+    volume: str, publisher: str, found: str | None, database: Path, tmp_path: Path
+) -> None:
+    image = iso(tmp_path / "x.iso", volume, publisher)
+    assert guests.is_installer(image)
+    assert guests.of_installer(image, database) == found
+
+
+def test_what_is_no_iso_is_none(database: Path, tmp_path: Path) -> None:
+    short, other = tmp_path / "short", tmp_path / "other"
+    short.write_bytes(b"\x01CD001")
+    other.write_bytes(bytes(20 * 2048))
+    for path in (short, other, tmp_path, tmp_path / "nothing", Path("/dev/zero"), Path("a\0b")):
+        assert not guests.is_installer(path)
+        assert guests.of_installer(path, database) is None

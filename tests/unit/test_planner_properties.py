@@ -37,6 +37,7 @@ from clienthv.model.plan import STRATEGIES, Decision, Kind, Plan, Reason, Strate
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.values import PciAddress, parse_mib
 from clienthv.model.vm import Options, Vm
+from clienthv.strategies import evidence
 
 RECORDED = {
     p.stem: host_model.decode(p.read_bytes(), p.name)
@@ -387,6 +388,16 @@ def test_every_rung_above_the_chosen_one_was_rejected_with_a_detail(case: Case) 
         above = rungs[: rungs.index(decision.strategy)]
         assert set(above) <= {r.strategy for r in decision.rejected}
         assert all(r.detail.strip() for r in decision.rejected)
+
+
+@settings(max_examples=60)
+@given(cases())
+def test_every_reason_that_is_a_fact_of_the_host_is_shown_by_its_files(case: Case) -> None:
+    for decision in planned(case).decisions:
+        for rejected in decision.rejected:
+            of_the_guest = rejected.reason is Reason.NO_GUEST_DRIVER and rejected.device is None
+            shown = evidence.of_rejected(rejected, case.host, decision.kind)
+            assert bool(shown) == (rejected.reason not in evidence.NO_FACT_OF_THE_HOST and not of_the_guest), rejected
 
 
 @settings(max_examples=120)

@@ -13,6 +13,7 @@ from clienthv.hypervisor import capabilities
 from clienthv.inspect.cpu import read_cpu
 from clienthv.inspect.files import Tree
 from clienthv.model import x86_64
+from clienthv.model.fleet import of
 from clienthv.model.guest import built_in
 from clienthv.model.host import Core, Cpu, DomainCapabilities, Host, Iommu, Kvm, PciFunction, RoleName, Stack
 from clienthv.model.plan import Extras, Kind, Pins, Plan, Reason, Strategy
@@ -96,11 +97,11 @@ def test_levels_build_on_each_other() -> None:
 
 def test_a_fleet_shares_the_lowest_level_and_is_told_who_limits_it() -> None:
     hosts = [pc(cpu=Cpu(flags=x86_64.flags_of(level))) for level in ("x86-64-v3", "x86-64-v2", "x86-64-v4")]
-    lines = list(fleet.lines(hosts, ("a", "b", "c")))
+    lines = list(fleet.lines(of(hosts, ("a", "b", "c"))))
     assert 'model = "x86-64-v2"' in lines[3]
     assert len(lines) == 5
     assert lines[4].startswith("  b is no x86-64-v3: it has not")
-    assert "unknown: no CPU flags in d" in "\n".join(fleet.lines([*hosts, pc()], ("a", "b", "c", "d")))
+    assert "unknown: no CPU flags in d" in "\n".join(fleet.lines(of([*hosts, pc()], ("a", "b", "c", "d"))))
 
 
 # Hyper-V

@@ -437,18 +437,18 @@ def test_a_guest_without_a_tpm_has_none() -> None:
     assert domain(made(tpm=(S.OMIT,))).find("devices/tpm") is None
 
 
-def test_spice_listens_nowhere_and_has_the_agents_channel_and_its_sound() -> None:
+def test_spice_listens_on_a_socket_of_its_own_alone_and_has_the_agents_channel_and_its_sound() -> None:
     devices = domain(made(display=(S.PARAVIRTUAL,), audio=(S.EMULATED,))).find("devices")
     assert [g.get("type") for g in devices.findall("graphics")] == ["spice"]
-    assert devices.find("graphics/listen").get("type") == "none"
+    assert devices.find("graphics/listen").attrib == {"type": "socket"}
     assert devices.find("channel/target").get("name") == "com.redhat.spice.0"
     assert [a.get("type") for a in devices.findall("audio")] == ["spice"]
 
 
-def test_vnc_listens_nowhere_and_has_no_spice_channel() -> None:
+def test_vnc_listens_on_a_socket_of_its_own_alone_and_has_no_spice_channel() -> None:
     devices = domain(made(display=(S.EMULATED,), audio=(S.EMULATED,))).find("devices")
     assert [g.get("type") for g in devices.findall("graphics")] == ["vnc"]
-    assert devices.find("graphics/listen").get("type") == "none"
+    assert devices.find("graphics/listen").attrib == {"type": "socket"}
     assert devices.find("channel") is None
     assert [a.get("type") for a in devices.findall("audio")] == ["none"]
 
