@@ -12,16 +12,19 @@ All raise ``clienthv.errors.ClienthvError`` and its families for what a user can
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import doctor, explainer, guests, joint, planner, profiles
-from clienthv.errors import DocumentError
+from clienthv import doctor as doctors
+from clienthv import explainer, guests, joint, planner, profiles, sets
+from clienthv.errors import DocumentError, ProfileError
 from clienthv.joint import Wish
 from clienthv.model import host as host_model
 from clienthv.model import topology
+from clienthv.model.advice import Diagnosis
 from clienthv.model.devices import Devices
 from clienthv.model.explanation import Explanation
 from clienthv.model.host import Host
@@ -34,6 +37,7 @@ from clienthv.strategies import Kept, evidence, verdicts
 __all__ = [
     "Wish",
     "devices",
+    "doctor",
     "explain",
     "inspect",
     "load_host",
@@ -88,6 +92,23 @@ def devices(host: Host) -> Devices:
     return verdicts.verdicts(host)
 
 
+def doctor(host: Host, names_or_paths: Sequence[str] = ()) -> Diagnosis:
+    """What this host can do, and what would let it do more for these profiles; for every known one without names.
+
+    Raises ProfileError for a profile that is named and cannot be read; of the others those that cannot be are left out.
+    """
+    wishes = sets.of(tuple(names_or_paths)) if names_or_paths else _every_profile()
+    return doctors.examine(host, [w._replace(guest=guests.read(w.profile.guest.os)) for w in wishes])
+
+
+def _every_profile() -> tuple[Wish, ...]:
+    found = []
+    for _, path in profiles.listing():
+        with contextlib.suppress(ProfileError):
+            found.append(Wish(path.stem, profiles.load(path.stem)[0]))
+    return tuple(found)
+
+
 def plan(host: Host, profile: Profile) -> Plan:
     """What every device of the VM becomes on this host. The same input and osinfo-db give the same plan.
 
@@ -120,7 +141,7 @@ def overview(host: Host, plans: Plans, wishes: Sequence[Wish]) -> Overview:
         roots=topology.topology(host),
         devices=verdicts_on,
         plans=plans,
-        diagnosis=doctor.examine(host, wishes),
+        diagnosis=doctors.examine(host, wishes),
         of_functions={f.address: evidence.of_function(f, host) for f in host.pci},
         of_rejected={r: evidence.of_rejected(r, host) for r in rejected},
     )

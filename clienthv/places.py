@@ -47,6 +47,15 @@ def host_changes(machine: str) -> Path:
     return state_root() / f"host-changes-{name}.jsonl"
 
 
+def host_files() -> Path:
+    """The record of configuration files that clienthv has edited, which root alone does: one for the whole PC.
+
+    Another account is told of root's. Root's XDG_STATE_HOME is followed.
+    """
+    named = os.environ.get("XDG_STATE_HOME", "") if is_root() else ""
+    return (Path(named) / "clienthv" if named.startswith("/") else _SYSTEM_STATE) / "host-files.jsonl"
+
+
 def host_lock() -> Path | None:
     """The lock of all who may change this host, wherever each keeps its journal; None for who may not (FHS, /run)."""
     return Path("/run/clienthv.lock") if is_root() and os.access("/run", os.W_OK) else None

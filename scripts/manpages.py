@@ -42,6 +42,7 @@ ENVIRONMENT = {
     "DISPLAY, WAYLAND_DISPLAY": "The graphical session that view opens a window in.",
     "NO_COLOR, CLICOLOR_FORCE": "No colours, colours in a pipe too; --color comes before either.",
     "TERM, COLUMNS": "What the terminal can show, and how wide it is.",
+    "SUDO_UID": "Of root alone: the account that doctor advises, and adds to groups (man sudo).",
     "SUPERMIN_KERNEL, SUPERMIN_MODULES": "The kernel that disk images are looked into with (man supermin).",
 }
 _AS_THEY_ARE = str.maketrans({"\\": "\\e", "-": "\\-", "~": "\\(ti", "^": "\\(ha", "`": "\\(ga"})

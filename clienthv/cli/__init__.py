@@ -16,6 +16,7 @@ from clienthv.errors import ClienthvError, HostError
 
 _COMMANDS = {
     "inspect": "hosts",
+    "doctor": "doctor",
     "devices": "devices",
     "plan": "plans",
     "explain": "explanations",

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from clienthv.inspect.anonymise import anonymise
+from clienthv.inspect.boot_loader import read_boot_loader
+from clienthv.inspect.grub import NotUnderstoodError
 from clienthv.inspect.holders import Holder, read_holders
+from clienthv.inspect.installation import account_name, members_of
 from clienthv.inspect.live import kvm_is_usable, read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
 from clienthv.inspect.mounts import file_system_of
@@ -27,6 +30,8 @@ __all__ = [
     "HUGEPAGES",
     "Card",
     "Holder",
+    "NotUnderstoodError",
+    "account_name",
     "anonymise",
     "can_hand_over",
     "driver_of",
@@ -36,11 +41,13 @@ __all__ = [
     "link_is_up",
     "mdev_type_now",
     "mdev_users",
+    "members_of",
     "module_is_loaded",
     "nr_hugepages",
     "physfn_of",
     "read",
     "read_boot_id",
+    "read_boot_loader",
     "read_card",
     "read_holders",
     "read_machine_id",

@@ -12,6 +12,7 @@ from clienthv.inspect.cmdline import CMDLINE, read_cmdline
 from clienthv.inspect.cpu import CPUINFO, read_cpu
 from clienthv.inspect.events import read_events
 from clienthv.inspect.files import Tree
+from clienthv.inspect.installation import read_installation
 from clienthv.inspect.iommu import INTERRUPTS, TABLES, TYPE1, read_iommu
 from clienthv.inspect.kvm import DEVICE, read_kvm
 from clienthv.inspect.machine import read_hostname, read_kernel, read_machine, read_tpm
@@ -56,6 +57,7 @@ def read(root: str = "/", *, keep_names: bool = False) -> Host:
         network=read_host_network(tree) or msgspec.UNSET,
         events=msgspec.UNSET if (events := read_events(tree)) is None else events,
         tpm_device=read_tpm(tree),
+        installation=read_installation(tree),
         unknown=(
             *_about_platform(cpu, kvm, memory, cmdline),
             *_about_iommu(iommu),

@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from clienthv.errors import DocumentError
 from clienthv.model.input import EventDevice as EventDevice
+from clienthv.model.installation import Installation
 from clienthv.model.network import HostNetwork as HostNetwork
 from clienthv.model.particulars import NOTHING, Particulars
 from clienthv.model.platform import Core as Core
@@ -161,8 +162,8 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=False):
     """One PC. ``roles_read`` names the roles that were looked for: another role is unknown for every device.
 
-    ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out. ``network``
-    and ``events`` are left out where they were not read.
+    ``other_keyboards`` has a sentence for each keyboard that hangs on no USB device, virtual ones left out.
+    ``network``, ``events`` and ``installation`` are left out where they were not read.
     """
 
     schema: Annotated[int, Meta(ge=1)] = SCHEMA
@@ -184,6 +185,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True, dict=True, omit_defaults=F
     events: tuple[EventDevice, ...] | msgspec.UnsetType = msgspec.UNSET
     tpm_device: bool | None = None
     stack: Stack | None = None
+    installation: Installation | msgspec.UnsetType = msgspec.UNSET
     unknown: tuple[str, ...] = ()
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
+from clienthv.model.advice import Diagnosis
 from clienthv.model.cpu import Baseline
 from clienthv.model.devices import Devices
 from clienthv.model.explanation import Explanation
@@ -23,6 +24,7 @@ from clienthv.model.vms import Vms
 _DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 DOCUMENTS: Final[dict[str, type[msgspec.Struct]]] = {
     "host": Host, "plan": Plan, "plans": Plans, "profile": Profile, "devices": Devices, "migrate-check": Checks,
+    "doctor": Diagnosis,
     "migrate-check-line": Line, "baseline": Baseline, "fleet": Fleet, "profiles": ProfileList, "vms": Vms,
     "view": Where, "explanation": Explanation,
 }  # fmt: skip

@@ -17,6 +17,15 @@ from clienthv.process.nvme import (
     set_nvme_primary,
 )
 from clienthv.process.ssh import fed_through_ssh
+from clienthv.process.system import (
+    Packager,
+    install_packages,
+    join_group,
+    known_packages,
+    leave_group,
+    make_boot_menu,
+    remove_packages,
+)
 from clienthv.process.viewers import become_console, become_window, window_by_address, window_by_libvirt
 
 __all__ = [
@@ -26,6 +35,7 @@ __all__ = [
     "Looked",
     "NvmePrimary",
     "NvmeSecondary",
+    "Packager",
     "become_console",
     "become_window",
     "create_image",
@@ -34,10 +44,16 @@ __all__ = [
     "guestfs",
     "image_info",
     "image_is_corrupt",
+    "install_packages",
+    "join_group",
+    "known_packages",
+    "leave_group",
     "load_module",
+    "make_boot_menu",
     "nvme_primary",
     "nvme_secondary",
     "read_file",
+    "remove_packages",
     "set_link",
     "set_nvme_offline",
     "set_nvme_online",
