@@ -162,6 +162,7 @@ def codes() -> str:
     told += [(code, "warning", "reasons.md#warnings") for code in warnings()]
     told += [(code.value, "finding", "findings.md#codes") for code in Code]
     told += [(f"refused-{code}", "refusal", "refusals.md") for code in Refusal]
+    told += [(code, "advice of doctor", "doctor.md#advice") for code in advice()]
     told += [(family.ref, f"error, exit code {family.code}", "errors.md") for family in FAMILIES]
     rows: dict[str, list[str]] = {}
     for code, what, page in told:
@@ -170,8 +171,8 @@ def codes() -> str:
         "# Codes",
         "",
         f"{MADE} Every word that stands in brackets at the end of a line is here, from A to Z:",
-        "a *reason* why a strategy was not taken, a *warning* of a plan, a *finding* of migrate-check, a *refusal* of",
-        "a file, an *error*. Codes are stable: programs may compare them.",
+        "a *reason* why a strategy was not taken, a *warning* of a plan, a *finding* of migrate-check, *advice* of",
+        "doctor, a *refusal* of a file, an *error*. Codes are stable: programs may compare them.",
         "",
         *table(("code", "what it is"), ((f"`{code}`", ", ".join(links)) for code, links in sorted(rows.items()))),
         "",
@@ -184,6 +185,12 @@ def warnings() -> list[str]:
     core = Path(strategies.__file__).parent
     sources = [core.parent / "planner.py", core.parent / "joint.py", *sorted(core.glob("*.py"))]
     return sorted({c for path in sources for c in re.findall(r"Warned\(\s*code=\"([a-z0-9-]+)\"", path.read_text())})
+
+
+def advice() -> list[str]:
+    """The codes of doctor's advice, from the page on them, which a test of its own holds to be whole."""
+    page = (Path(__file__).resolve().parent.parent / "docs" / "reference" / "doctor.md").read_text()
+    return re.findall(r"^\| `([a-z0-9-]+)` \|", page.partition("\n## Advice\n")[2].partition("\n## ")[0], re.MULTILINE)
 
 
 PAGES = {"commands.md": commands, "profile-keys.md": profile_keys, "codes.md": codes}
