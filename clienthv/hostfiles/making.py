@@ -77,24 +77,25 @@ def undo(entries: Iterable[Entry], record: Record, say: Say, root: str = "/") ->
     """Take steps back, the last first; what could not be, in sentences. A menu is made when its files are back."""
     taken = sorted(entries, key=lambda e: -e.number)
     problems: list[str] = []
+    left: set[str] = set()
     for entry in (e for e in taken if not isinstance(e.step, MenuStep)):
         try:
             _undo(entry.step, say, root)
         except (HostError, LeftAloneError, OSError) as e:
             problems.append(e.message if isinstance(e, HostError) else str(e))
+            left.add(entry.advice)
         else:
             record.forget(entry)
-    menus = [e for e in taken if isinstance(e.step, MenuStep)]
-    for command in dict.fromkeys(e.step.command for e in menus if isinstance(e.step, MenuStep)):
+    menus = [(entry, entry.step.command) for entry in taken if isinstance(entry.step, MenuStep)]
+    for command in dict.fromkeys(command for _, command in menus):
         try:
             say(f"run: {command}")
             _tell(process.make_boot_menu(command), say)
         except HostError as e:
             problems.append(e.message)
-        else:
-            for entry in menus:
-                if isinstance(entry.step, MenuStep) and entry.step.command == command:
-                    record.forget(entry)
+        else:  # what is left of a fix needs the menu made again, once it is undone
+            for entry in (e for e, made_by in menus if made_by == command and e.advice not in left):
+                record.forget(entry)
     return tuple(problems)
 
 

@@ -396,10 +396,16 @@ def test_what_somebody_changed_since_is_left_as_it_is_and_stays_in_the_record(
     kept = theirs.read_bytes()
     assert [DEFAULTS in problem for problem in undone(root, tmp_path)] == [True]
     assert theirs.read_bytes() == kept
-    [entry] = hostfiles.read(tmp_path / "record")
+    entry, menu = hostfiles.read(tmp_path / "record")
     assert isinstance(entry.step, record.FileStep)
     assert entry.step.before is not None
     assert entry.step.before.data == DEBIAN.encode()
+    assert menu.step == record.MenuStep(command="update-grub")
+    theirs.write_text(kept.decode().removesuffix("GRUB_BADRAM=1\n"))
+    before = len(menus)
+    assert undone(root, tmp_path) == ()
+    assert theirs.read_text() == DEBIAN
+    assert len(menus) == before + 1, "the menu follows the file that came back later"
 
 
 def test_a_change_of_the_mode_alone_is_somebodys_too(pc: Pc, menus: Menus, tmp_path: Path) -> None:
