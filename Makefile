@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden bench bench-lab bench-guest bench-setup wheel clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -34,11 +34,17 @@ libvirt: test-setup ## Run the tests on the real libvirt QEMU driver
 golden: setup ## Write the golden plans and domains anew; look at the difference before committing it
 	@$(BIN)/pytest tests/golden --regen
 
-bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
+bench-setup: setup # What the plots take
+	@scripts/setup bench
+
+bench: bench-setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py
 
 bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a start
 	@$(BIN)/python benchmarks/transaction.py
+
+bench-guest: bench-setup lab-setup ## Measure in the lab PC what the strategies, and the peers' VMs, give a guest
+	@$(BIN)/python benchmarks/guest.py
 
 wheel: setup ## Build the wheel into dist/
 	@$(BIN)/python -m hatchling build -t wheel
