@@ -2,7 +2,7 @@
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test-setup demo test check unit libvirt golden pictures docs bench bench-lab wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
+.PHONY: help setup test-setup demo test check unit libvirt golden pictures docs bench bench-setup bench-lab bench-guest wheel man deb deb-test clean lab lab-setup lab-test lab-down lab-ssh lab-clean
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -37,11 +37,17 @@ golden: setup ## Write the golden plans, domains and pages anew; look at the dif
 pictures: test-setup ## Take the pictures of the report anew; look at them before committing them
 	@$(BIN)/python scripts/pictures.py
 
-bench: setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
+bench-setup: setup # What the plots take
+	@scripts/setup bench
+
+bench: bench-setup ## Measure speed as ratios against peers, and write docs/benchmarks.md
 	@$(BIN)/python benchmarks/run.py
 
 bench-lab: lab-setup ## Measure in the lab PC what the transaction adds to a start
 	@$(BIN)/python benchmarks/transaction.py
+
+bench-guest: bench-setup lab-setup ## Measure in the lab PC what the strategies, and the peers' VMs, give a guest
+	@$(BIN)/python benchmarks/guest.py
 
 docs: ## Build the site of the documents into build/site
 	@scripts/setup docs

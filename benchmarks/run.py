@@ -1,7 +1,6 @@
-"""Speed as ratios against peers measured in the same run; writes docs/benchmarks.md.
+"""Speed as ratios against peers measured in the same run; writes docs/benchmarks.md and its pictures.
 
-Every figure is a whole process from outside: wall time and peak memory as the kernel accounts for them (wait4).
-Runs of the two sides alternate, so that a machine that changes its speed changes it for both; medians are compared.
+Every figure is a whole process from outside. The sides of a comparison run in turn; medians are compared.
 """
 
 from __future__ import annotations
@@ -18,21 +17,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import drawing
+from timing import BIN, REPOSITORY, Cost, cost, in_turn, median, medians
+
 from clienthv import api
 from clienthv.model.roles import RoleName
 
-REPOSITORY = Path(__file__).resolve().parent.parent
-BIN = REPOSITORY / ".venv" / "bin"
 PC = "tests/hosts/fa-laptop-fw16-7840hs.json"
 PEER = "virt-install --connect test:///default --osinfo debian11 --import --disk none --print-xml --dry-run"
-RUNS = 11
-
-
-class Cost(NamedTuple):
-    """What one process cost: seconds of wall time, and its peak memory in MiB."""
-
-    seconds: float
-    mib: float
+FUNCTIONS = (100, 1000, 3000, 10_000)
+VMS = (1, 2, 3, 4, 6)
+DOCUMENTS = (100, 1000, 3000, 10_000)
 
 
 class Row(NamedTuple):
@@ -46,35 +41,21 @@ class Row(NamedTuple):
     met: bool
 
 
-def cost(command: Sequence[str], environment: dict[str, str] | None = None) -> Cost:
-    """Run a command once. It must succeed."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=REPOSITORY, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{' '.join(command)} ended with {process.returncode}")
-    return Cost(seconds, usage.ru_maxrss / 1024)
-
-
-def median(costs: Sequence[Cost]) -> Cost:
-    """The medians of several runs."""
-    return Cost(statistics.median(c.seconds for c in costs), statistics.median(c.mib for c in costs))
-
-
-def in_turn(first: Sequence[str], second: Sequence[str], runs: int = RUNS) -> tuple[Cost, Cost]:
-    """Both commands in turn, one warm-up each, and their medians."""
-    cost(first), cost(second)
-    pairs = [(cost(first), cost(second)) for _ in range(runs)]
-    return median([a for a, _ in pairs]), median([b for _, b in pairs])
-
-
 def planning() -> list[Row]:
-    """A plan from a document against virt-install's domain from its defaults: time, and memory."""
-    ours, peer = in_turn([str(BIN / "clienthv"), "plan", "balanced", "--host", PC], PEER.split())
+    """A plan from a document against virt-install's domain from its defaults: time, and memory.
+
+    Beside it, in the picture, what else starts: the same plan as clienthv's shortest command, and virsh.
+    """
+    plan, version = [str(BIN / "clienthv"), "plan", "balanced", "--host", PC], [str(BIN / "clienthv"), "--version"]
+    named = {
+        "virt-install --print-xml": PEER.split(),
+        "clienthv plan": plan,
+        "clienthv --version": version,
+        "virsh list": ["virsh", "--connect", "test:///default", "list"],
+    }
+    columns = dict(zip(named, in_turn(*named.values()), strict=True))
+    ours, peer = median(columns["clienthv plan"]), median(columns["virt-install --print-xml"])
+    drawing.bars("bench-start", [("start-up, against virt-install", _against(columns, peer))], one="virt-install")
     ratio = ours.seconds / peer.seconds
     return [
         Row(
@@ -94,6 +75,17 @@ def planning() -> list[Row]:
             ours.mib <= 50,
         ),
     ]
+
+
+def _against(columns: dict[str, list[Cost]], peer: Cost) -> list[drawing.Bar]:
+    """Each command's seconds as a multiple of the peer's."""
+    drawn = []
+    for name, costs in columns.items():
+        times = sorted(c.seconds / peer.seconds for c in costs)
+        middle = median(costs)
+        label = f"{middle.seconds / peer.seconds:.2f} ×, {middle.mib:.0f} MiB"
+        drawn.append(drawing.Bar(name, middle.seconds / peer.seconds, times[0], times[-1], label))
+    return drawn
 
 
 def large_host(functions: int, path: Path) -> None:
@@ -116,11 +108,14 @@ def large_host(functions: int, path: Path) -> None:
 
 def growth(folder: Path) -> Row:
     """Planning for ten times the PCI functions."""
-    small, large = folder / "1000.json", folder / "10000.json"
-    large_host(1000, small)
-    large_host(10_000, large)
     plan = [str(BIN / "clienthv"), "plan", "performance", "--json", "--host"]
-    few, many = in_turn([*plan, str(small)], [*plan, str(large)], runs=7)
+    documents = [folder / f"{number}.json" for number in FUNCTIONS]
+    for number, document in zip(FUNCTIONS, documents, strict=True):
+        large_host(number, document)
+    costs = medians(*([*plan, str(d)] for d in documents), runs=7)
+    line = drawing.Line("clienthv plan performance", FUNCTIONS, [c.seconds for c in costs])
+    drawing.lines("bench-functions", "plan, by the PC's PCI functions", "PCI functions", "seconds", [line])
+    few, many = costs[FUNCTIONS.index(1000)], costs[FUNCTIONS.index(10_000)]
     ratio = many.seconds / few.seconds
     return Row(
         "plan for 10,000 PCI functions, against 1,000",
@@ -147,16 +142,22 @@ def contested_host(functions: int, path: Path) -> None:
 
 def together(folder: Path) -> list[Row]:
     """Three VMs that want the same hardware on 500 PCI functions, against one: as processes, and planning alone."""
-    host, names = folder / "500.json", ("first", "second", "third")
+    host, names = folder / "500.json", [f"vm{number}" for number in range(max(VMS))]
     contested_host(500, host)
     paths = [folder / f"{name}.toml" for name in names]
     for number, path in enumerate(paths):
         path.write_text(f'extends = "performance"\n[size]\nvcpus = {2 + number}\nmemory = "{4 + number} GiB"\n')
     plan = [str(BIN / "clienthv"), "plan", "--json", "--host", str(host)]
-    one, three = in_turn([*plan, str(paths[0])], [*plan, *map(str, paths)])
+    costs = medians(*([*plan, *map(str, paths[:number])] for number in VMS))
     wishes = [api.Wish(name, api.load_profile(str(path))) for name, path in zip(names, paths, strict=True)]
-    single, several = in_process(host, wishes[:1]), in_process(host, wishes)
-    plans = api.plan_together(api.load_host(host), wishes)
+    alone = [in_process(host, wishes[:number]) for number in VMS]
+    lines = [
+        drawing.Line("the whole process", VMS, [c.seconds for c in costs]),
+        drawing.Line("the planning alone", VMS, alone),
+    ]
+    drawing.lines("bench-vms", "VMs that want the same two GPUs, on 500 PCI functions", "VMs", "seconds", lines)
+    (one, three), (single, several) = ((c[VMS.index(1)], c[VMS.index(3)]) for c in (costs, alone))
+    plans = api.plan_together(api.load_host(host), wishes[:3])
     won = sum(d.strategy == "passthrough" and d.kind == "gpu" for vm in plans.vms for d in vm.plan.decisions if vm.plan)
     if won != 2:
         sys.exit(f"{won} of three VMs have a graphics card: nothing was contested, and the figure is worth nothing")
@@ -183,8 +184,8 @@ def together(folder: Path) -> list[Row]:
 def fleet(folder: Path) -> list[Row]:
     """An image, and a definition with a graphics card, against 10,000 host documents, against 1,000."""
     recorded = [json.loads(p.read_text()) for p in sorted((REPOSITORY / "tests" / "hosts").glob("**/*.json"))]
-    few, many = folder / "few", folder / "many"
-    for place, number in ((few, 1000), (many, 10_000)):
+    places = [folder / f"documents-{number}" for number in DOCUMENTS]
+    for place, number in zip(places, DOCUMENTS, strict=True):
         place.mkdir()
         for i in range(number):
             document = recorded[i % len(recorded)] | {"name": f"pc-{i}"}
@@ -193,10 +194,12 @@ def fleet(folder: Path) -> list[Row]:
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(image), "20G"], check=True)
     host = api.load_host(REPOSITORY / PC)
     definition.write_text(api.render(api.plan(host, api.load_profile("performance")), host, name="desk"))
-    rows = []
+    rows, lines = [], []
     for what, subject in (("an image", image), ("a definition", definition)):
         check = [str(BIN / "clienthv"), "migrate-check", str(subject), "--no-inspect", "--summary", "--to"]
-        less, more = in_turn([*check, str(few)], [*check, str(many)], runs=3)
+        costs = medians(*([*check, str(place)] for place in places), runs=3)
+        lines.append(drawing.Line(what, DOCUMENTS, [c.seconds for c in costs]))
+        less, more = costs[DOCUMENTS.index(1000)], costs[DOCUMENTS.index(10_000)]
         rows.append(
             Row(
                 f"migrate-check of {what} against 10,000 host documents, against 1,000",
@@ -207,6 +210,7 @@ def fleet(folder: Path) -> list[Row]:
                 more.seconds <= min(12 * less.seconds, 60) and more.mib <= 300,
             )
         )
+    drawing.lines("bench-documents", "migrate-check, by the PCs asked about", "host documents", "seconds", lines)
     return rows
 
 

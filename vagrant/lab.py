@@ -147,7 +147,7 @@ def _fill(wheel: Path) -> None:
     for source in (HERE / "Vagrantfile", HERE / "provision", wheel):
         shutil.copy(source, PC / source.name)
         give(PC / source.name)
-    for name, mib in (("nvme.img", 64), ("usb.img", 16)):
+    for name, mib in (("nvme.img", 512), ("usb.img", 16)):
         with (PC / name).open("wb") as disk:
             disk.truncate(mib << 20)
         give(PC / name)

@@ -211,13 +211,13 @@ _NAME: Final = re.compile(r"\(vm='[^']*'\)")  # a VM can be called anything
 _WRAPPING: Final = re.compile(
     r"^(?:internal error: )?"
     r"(?:QEMU unexpectedly closed the monitor[^:]*: |process exited while connecting to monitor: )?"
-    r"(?:\S+Z )?(?:qemu-system-\S+: )?(?:-[a-z]+ (?:\{.*?\}|\S+): )?"
+    r"(?:\S+Z )?(?:qemu(?:-system-\S+)?: )?(?:-[a-z]+ (?:\{.*?\}|\S+): )?"
 )
-_BY_QEMU: Final = re.compile(r"(?:^|\s)qemu-system-\S+: ")
+_BY_QEMU: Final = re.compile(r"(?:^|\s)qemu(?:-system-\S+)?: (?!warning: )")
 
 
 def said(text: str) -> str:
-    """What happened, in one line: of QEMU's own the last, without what libvirt and QEMU put before it."""
+    """What happened, in one line: of QEMU's own the last but warnings, without what libvirt and QEMU put before it."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     by_qemu = [line for line in lines if _BY_QEMU.search(line)]
     return _WRAPPING.sub("", by_qemu[-1]) if by_qemu else " ".join(lines)

@@ -194,6 +194,17 @@ def test_a_failure_is_laid_to_what_the_text_names(fault: Fault, text: str, names
     assert blamed(fault, text) == (names, refused)
 
 
+def test_the_error_is_told_and_not_the_warnings_before_it() -> None:
+    error = "error reading initrd /srv/initrd.img: open() failed: Permission denied"
+    text = (
+        "internal error: process exited while connecting to monitor: 2026-05-04T01:03:51.637124Z qemu-system-x86_64: "
+        "warning: This feature depends on other features that were not requested: CPUID.8000000AH:EDX.npt [bit 0]\n"
+        "2026-05-04T01:03:51.641062Z qemu-system-x86_64: warning: This feature depends on other features\n"
+        f"qemu: {error}"
+    )
+    assert faults.said(text) == error
+
+
 @pytest.mark.parametrize(("text", "fault"), SAID, ids=[str(number) for number in range(len(SAID))])
 def test_what_failed_is_not_tried_again_and_the_reason_stands_in_the_plan(text: str, fault: Fault) -> None:
     before = plan()

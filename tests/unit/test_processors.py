@@ -250,11 +250,12 @@ def test_cores_are_read_with_their_threads_and_nodes(tmp_path: Path) -> None:
 # The disk
 
 
-def test_a_paravirtual_disk_has_a_thread_of_its_own_and_goes_past_the_page_cache_where_it_can() -> None:
+def test_a_paravirtual_disk_has_a_thread_of_its_own_and_a_block_device_goes_past_the_page_cache() -> None:
     text = xml(planned(pc()), pc(), Storage(direct=True))
     assert "<iothreads>1</iothreads>" in text
-    assert 'cache="none" discard="unmap" iothread="1" detect_zeroes="unmap"' in text
-    assert 'io="native"' in xml(planned(pc()), pc(), Storage(direct=True, block_device=True))
+    assert 'type="qcow2" discard="unmap" iothread="1" detect_zeroes="unmap"' in text
+    block = 'cache="none" io="native" discard="unmap" iothread="1" detect_zeroes="unmap"'
+    assert block in xml(planned(pc()), pc(), Storage(direct=True, block_device=True))
     plain = xml(planned(pc(), "[devices.disk]", 'prefer = ["emulated"]'), pc())
     assert "iothread" not in plain.partition("</metadata>")[2]
     assert "cache=" not in plain
