@@ -18,12 +18,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from clienthv import doctor as doctors
-from clienthv import explainer, guests, joint, planner, profiles, sets
+from clienthv import guests, planner, profiles, sets
 from clienthv.errors import DocumentError, ProfileError
-from clienthv.joint import Wish
 from clienthv.model import host as host_model
-from clienthv.model import topology
 from clienthv.model.advice import Diagnosis
 from clienthv.model.devices import Devices
 from clienthv.model.explanation import Explanation
@@ -32,7 +29,8 @@ from clienthv.model.overview import Overview
 from clienthv.model.plan import Plan
 from clienthv.model.plans import Plans
 from clienthv.model.profile import Profile
-from clienthv.strategies import Kept, evidence, verdicts
+from clienthv.model.wish import Wish
+from clienthv.strategies import Kept
 
 __all__ = [
     "Wish",
@@ -89,6 +87,8 @@ def load_profile(name_or_path: str) -> Profile:
 
 def devices(host: Host) -> Devices:
     """Whether each PCI function of this host can be handed to a guest, with all that speaks against it. Pure."""
+    from clienthv.strategies import verdicts  # here and below: a plan waits for what it needs alone
+
     return verdicts.verdicts(host)
 
 
@@ -97,6 +97,8 @@ def doctor(host: Host, names_or_paths: Sequence[str] = ()) -> Diagnosis:
 
     Raises ProfileError for a profile that is named and cannot be read; of the others those that cannot be are left out.
     """
+    from clienthv import doctor as doctors
+
     wishes = sets.of(tuple(names_or_paths)) if names_or_paths else _every_profile()
     return doctors.examine(host, [w._replace(guest=guests.read(w.profile.guest.os)) for w in wishes])
 
@@ -122,17 +124,25 @@ def explain(host: Host, profile: Profile, what: str, *, kept: Kept | None = None
 
     ``kept`` is what the VM ``vm``, which is there, has had. Raises UsageError, HostError, PlanError.
     """
+    from clienthv import explainer
+
     return explainer.explain(host, profile, what, kept=kept, guest=guests.read(profile.guest.os), vm=vm)
 
 
 def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:
     """One plan for each of several VMs that can run together on this host, and what osinfo-db says of each guest."""
+    from clienthv import joint
+
     known = [w._replace(guest=w.guest or guests.read(w.profile.guest.os)) for w in wishes]
     return joint.plan(host, known)
 
 
 def overview(host: Host, plans: Plans, wishes: Sequence[Wish]) -> Overview:
     """All that is said of a host and of the VMs planned for it, for a page or a picture. Pure."""
+    from clienthv import doctor as doctors
+    from clienthv.model import topology
+    from clienthv.strategies import evidence
+
     verdicts_on = devices(host)
     rejected = [r for vm in plans.vms if vm.plan is not None for d in vm.plan.decisions for r in d.rejected]
     rejected += [r for d in verdicts_on.devices for r in d.objections]
