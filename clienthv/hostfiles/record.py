@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,16 @@ SCHEMA: Final = 1
 _MODE: Final = 0o600
 _LONGEST: Final = 64 << 20  # bytes
 
-Path_ = Annotated[str, Meta(pattern=r"^/[^\0]*$", max_length=4096)]
+# Undoing writes to what stands here, as root: so it is one of the files that are edited, whoever wrote the record.
+Path_ = Annotated[
+    str,
+    Meta(
+        pattern=r"^/(etc/default/grub(\.d/[^/\0]+\.cfg)?|etc/kernel/cmdline|etc/kernelstub/configuration"
+        r"|etc/(modules-load|modprobe|security/limits)\.d/clienthv\.conf"
+        r"|(boot|efi|boot/efi)/loader/entries/[^/\0]+\.conf)$(?!\n)",
+        max_length=4096,
+    ),
+]
 PackageName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9.+_:~-]{0,120}$(?!\n)")]
 AccountName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.@-]{0,63}\$?$(?!\n)")]
 
@@ -130,7 +140,9 @@ def read(path: Path) -> tuple[Entry, ...]:
     Half a line was never a step: what it announced was not done.
     """
     try:
-        with path.open("rb") as file:
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            _check_own(path, os.fstat(file.fileno()))
+            _check_own(path.parent, path.parent.stat())
             data = file.read(_LONGEST)
     except FileNotFoundError:
         return ()
@@ -155,11 +167,22 @@ def read(path: Path) -> tuple[Entry, ...]:
     return tuple(found.values())
 
 
+def _check_own(path: Path, about: os.stat_result) -> None:
+    """Refuse, as root, a record that another account could have written. Raises HostError."""
+    if os.geteuid() != 0:
+        return
+    by_group = about.st_mode & stat.S_IWGRP and about.st_gid != 0
+    if about.st_uid != 0 or about.st_mode & stat.S_IWOTH or by_group:
+        msg = f"{path} can be written by others than root, so root follows no record of edited files in it"
+        raise HostError(msg, hint="run it without XDG_STATE_HOME (sudo --preserve-env passes a user's on), or chown it")
+
+
 @contextmanager
 def held(path: Path) -> Iterator[Record]:
     """The record, with every other clienthv kept out of it. Raises HostError when one is at it."""
     with _writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _check_own(path.parent, path.parent.stat())
         lock = path.with_name(f"{path.name}.lock")
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     try:

@@ -499,6 +499,33 @@ def test_a_record_that_is_damaged_or_newer_is_not_guessed_at(tmp_path: Path) -> 
             hostfiles.read(tmp_path / "record")
 
 
+@pytest.mark.parametrize("path", ["/etc/passwd", "/etc/default/grub.d/../../x.cfg", "/etc/default/grub\n", "/root/x"])
+def test_a_record_names_no_file_that_clienthv_does_not_edit(tmp_path: Path, path: str) -> None:
+    step = {"type": "file", "path": path, "before": None, "after": "0"}
+    line = {"type": "done", "schema": 1, "number": 1, "advice": "x", "step": step}
+    (tmp_path / "record").write_text(json.dumps(line) + "\n")
+    with pytest.raises(DocumentError):
+        hostfiles.read(tmp_path / "record")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="root's record is meant")
+@pytest.mark.parametrize("name", ["record", ""])
+@pytest.mark.parametrize(("uid", "mode"), [(1000, 0o755), (0, 0o757), (0, 0o1777)])
+def test_root_follows_no_record_that_another_account_could_have_written(
+    tmp_path: Path, name: str, uid: int, mode: int
+) -> None:
+    folder = tmp_path / "state"
+    with hostfiles.held(folder / "record") as kept:
+        kept.add("x", record.FileStep(path=DEFAULTS, before=None, after="0"))
+    assert len(hostfiles.read(folder / "record")) == 1
+    os.chown(folder / name, uid, 0)
+    (folder / name).chmod(mode)
+    with pytest.raises(HostError, match="others than root"):
+        hostfiles.read(folder / "record")
+    with pytest.raises(HostError, match="others than root"), hostfiles.held(folder / "record"):
+        pass
+
+
 def test_two_at_a_time_are_kept_apart(tmp_path: Path) -> None:
     with (
         hostfiles.held(tmp_path / "record"),
@@ -592,7 +619,7 @@ def test_a_record_cut_off_at_any_byte_has_the_steps_before_and_takes_more(tmp_pa
     with hostfiles.held(path) as kept:
         for number in range(3):
             kept.add("x", record.MenuStep(command="update-grub"))
-            kept.add("x", record.FileStep(path=f"/etc/{number}", before=None, after="0" * 64))
+            kept.add("x", record.FileStep(path=f"{DEFAULTS}.d/{number}.cfg", before=None, after="0" * 64))
     whole = path.read_bytes()
     entries = hostfiles.read(path)
     for end in range(len(whole)):
