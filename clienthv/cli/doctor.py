@@ -105,7 +105,7 @@ def _fix(host: Host, found: Iterable[Advice], only: tuple[str, ...], *, yes: boo
         ]
     if failed:
         msg = f"not everything was made: {'; '.join(failed)}"
-        raise HostError(msg, hint="what failed was taken back; clienthv doctor says how to make it by hand")
+        raise HostError(msg, hint="clienthv doctor says how to make it by hand; --undo takes back what is left of it")
 
 
 def _make(one: Advice, host: Host, record: hostfiles.Record, *, yes: bool) -> str | None:

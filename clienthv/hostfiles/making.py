@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
+from typing import Final
 
 from clienthv import process
 from clienthv.errors import HostError
@@ -11,6 +13,8 @@ from clienthv.hostfiles.files import LeftAloneError
 from clienthv.hostfiles.fixes import Fix
 from clienthv.hostfiles.record import Entry, FileStep, GroupStep, MenuStep, PackagesStep, Record, Step
 from clienthv.inspect import members_of
+
+_NAMES: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_~-]*[A-Za-z0-9+]")
 
 Say = Callable[[str], None]
 """Tells the person something, one line at a time: also what programs print."""
@@ -23,11 +27,13 @@ def make(fix: Fix, record: Record, say: Say, root: str = "/") -> None:
         _make(fix, record, say, root)
     except BaseException as e:
         say(f"{fix.advice} was not made: it is taken back")
-        for problem in undo([entry for entry in record.entries if entry.number not in began], record, say, root):
+        left = undo([entry for entry in record.entries if entry.number not in began], record, say, root)
+        for problem in left:
             say(problem)
         if isinstance(e, (OSError, LeftAloneError)):
             msg = f"{fix.advice}: {e.strerror if isinstance(e, OSError) else e}"
-            raise HostError(msg, hint="nothing of it is left changed; make it by hand, as clienthv doctor says") from e
+            state = "clienthv doctor --undo shows what of it is left" if left else "nothing of it is left changed"
+            raise HostError(msg, hint=f"{state}; make it by hand, as clienthv doctor says") from e
         raise
 
 
@@ -63,14 +69,29 @@ def _install(fix: Fix, record: Record, say: Say) -> None:
     if not lacking:
         return
     entry = record.add(fix.advice, PackagesStep(packager=fix.packager, names=lacking))
+    told = ""
     try:
-        _tell(process.install_packages(fix.packager, lacking), say)
+        told = process.install_packages(fix.packager, lacking)
+    except HostError as e:
+        told = e.detail or ""
+        raise
     finally:
-        came = tuple(sorted(process.known_packages(fix.packager) - before))
+        came = _brought(process.known_packages(fix.packager) - before, lacking, told)
         if came and came != lacking:
             record.add(fix.advice, PackagesStep(packager=fix.packager, names=came))
             record.forget(entry)
+    _tell(told, say)
     say(f"installed: {' '.join(came)}")
+
+
+def _brought(new: frozenset[str], asked: tuple[str, ...], told: str) -> tuple[str, ...]:
+    """Of the packages that are new, those that were asked for or that the program itself spoke of.
+
+    Somebody else may install others at the same time (unattended-upgrades, a kernel): those are never removed.
+    """
+    spoken = set(_NAMES.findall(told))  # rpm's are followed by a version: name-1.0-1.x86_64
+    spoken |= {word[:at] for word in spoken for at, sign in enumerate(word) if sign == "-"}
+    return tuple(sorted(name for name in new if name in asked or name in spoken))
 
 
 def undo(entries: Iterable[Entry], record: Record, say: Say, root: str = "/") -> tuple[str, ...]:

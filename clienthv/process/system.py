@@ -101,5 +101,5 @@ def _changed(
     if code != 0:
         words = (told.strip() or out.strip()).splitlines()
         msg = f"cannot {what}: {words[-1] if words else f'{command[0]} ended with {code}'}"
-        raise HostError(msg, hint=f"run it by hand to see more: {' '.join(command)}", detail=told)
+        raise HostError(msg, hint=f"run it by hand to see more: {' '.join(command)}", detail=out + told)
     return out + told if both else out

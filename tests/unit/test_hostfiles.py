@@ -468,8 +468,8 @@ def test_packages_that_came_are_removed_and_no_others(pc: Pc, tmp_path: Path, mo
     there = {"libc6", "swtpm"}
 
     def install(_: str, names: tuple[str, ...]) -> str:
-        there.update({*names, "libneeded"})
-        return "ok"
+        there.update({*names, "libneeded", "libneeded-common", "linux-image-6.1.0-99-amd64"})
+        return "The following NEW packages will be installed:\n  libneeded swtpm-tools\nlibneeded-common-1.0-1.x86_64"
 
     removed: list[str] = []
 
@@ -484,9 +484,30 @@ def test_packages_that_came_are_removed_and_no_others(pc: Pc, tmp_path: Path, mo
     fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm", "swtpm-tools"))
     with hostfiles.held(tmp_path / "record") as kept:
         hostfiles.make(fix, kept, lambda _: None)
-    assert there == {"libc6", "swtpm", "swtpm-tools", "libneeded"}
     assert undone(str(tmp_path), tmp_path) == ()
-    assert removed == ["libneeded", "swtpm-tools"]
+    assert removed == ["libneeded", "libneeded-common", "swtpm-tools"]
+    assert there == {"libc6", "swtpm", "linux-image-6.1.0-99-amd64"}
+
+
+def test_packages_that_somebody_else_installs_meanwhile_are_not_taken_back(
+    pc: Pc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = {"libc6"}
+
+    def install(_: str, names: tuple[str, ...]) -> str:
+        there.add("linux-image-6.1.0-99-amd64")
+        message = "could not get lock"
+        raise HostError(message, detail="E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 7")
+
+    removed: list[str] = []
+    monkeypatch.setattr(process, "known_packages", lambda _: frozenset(there))
+    monkeypatch.setattr(process, "install_packages", install)
+    monkeypatch.setattr(process, "remove_packages", lambda _, names: removed.extend(names) or "")
+    fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm",))
+    with hostfiles.held(tmp_path / "record") as kept, pytest.raises(HostError, match="lock"):
+        hostfiles.make(fix, kept, lambda _: None)
+    assert removed == []
+    assert hostfiles.read(tmp_path / "record") == ()
 
 
 def test_a_record_that_is_damaged_or_newer_is_not_guessed_at(tmp_path: Path) -> None:
