@@ -77,8 +77,9 @@ def parameters(host: Host, add: tuple[str, ...], remove: tuple[str, ...]) -> tup
         return (*words, *(f'sudo kernelstub --add-options "{word}"' for word in add), "restart the PC")
     if kind == "grub":
         where = "in GRUB_CMDLINE_LINUX_DEFAULT" if not remove else "in GRUB_CMDLINE_LINUX_DEFAULT or GRUB_CMDLINE_LINUX"
-        made = (f"sudo {loader.regenerate}",) if loader.regenerate else ("make GRUB's menu anew",)
-        return (f"sudoedit /etc/default/grub: {what} {where}", *made, "restart the PC")
+        if not loader.regenerate:
+            return (f"{what} on the lines linux of grub.cfg, which no program makes here", "restart the PC")
+        return (f"sudoedit /etc/default/grub: {what} {where}", f"sudo {loader.regenerate}", "restart the PC")
     if kind == "grub-bls":
         options = [f'--remove-args="{" ".join(remove)}"'] if remove else []
         options += [f'--args="{" ".join(add)}"'] if add else []

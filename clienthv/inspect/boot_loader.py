@@ -25,6 +25,8 @@ _MAKERS: Final[tuple[tuple[str, Regenerate], ...]] = (
     ("grub-mkconfig", "grub-mkconfig -o /boot/grub/grub.cfg"),
     ("grub2-mkconfig", "grub2-mkconfig -o /boot/grub2/grub.cfg"),
 )
+# What grub-mkconfig writes above the part of each of its scripts; who edits the menu by hand keeps none of them.
+_MADE: Final = "### BEGIN /etc/grub.d/"
 _BIN: Final = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _BLS: Final = re.compile(r"^[ \t]*GRUB_ENABLE_BLSCFG=[\"']?true[\"']?[ \t]*$", re.MULTILINE)
 _MOST_ENTRIES: Final = 64
@@ -51,7 +53,7 @@ def boot_loader_of(tree: Tree) -> BootLoader | None:
         return BootLoader(kind="other", problem="the boot loader is neither GRUB nor systemd-boot")
     if menu is None or tree.exists(DEFAULTS) is not True:
         return BootLoader(kind="other", problem="neither GRUB's nor systemd-boot's files are where they usually are")
-    if _BLS.search(tree.text(DEFAULTS) or "") and _entries(tree):
+    if _BLS.search(tree.text(DEFAULTS) or ""):  # also where this user may not see the entries: they count all the same
         return _by_entries(tree, "grub-bls", (DEFAULTS,))
     return _by_menu(tree)
 
@@ -79,6 +81,11 @@ def _by_menu(tree: Tree) -> BootLoader:
     loader = BootLoader(kind="grub", files=files, regenerate=regenerate)
     if not regenerate:
         return msgspec.structs.replace(loader, problem="no program that makes GRUB's menu is installed (grub-mkconfig)")
+    written = regenerate.rpartition(" ")[2] if " " in regenerate else _MENUS[0]
+    menu = tree.text(written)
+    if menu and _MADE not in menu:
+        told = f"{written}: was not made by grub-mkconfig, which would write over it"
+        return msgspec.structs.replace(loader, regenerate="", problem=told)
     try:
         words = grub_words(tree, files)
     except NotUnderstoodError as e:

@@ -74,6 +74,11 @@ def test_arch_makes_the_menu_by_grub_mkconfig(tree: Tree) -> None:
     assert loader(tree(arch)).regenerate == "grub-mkconfig -o /boot/grub/grub.cfg"
 
 
+def test_fedoras_entries_count_also_for_who_may_not_see_them(tree: Tree) -> None:
+    found = loader(tree({**GRUB, "/etc/default/grub": 'GRUB_CMDLINE_LINUX="quiet"\nGRUB_ENABLE_BLSCFG=true\n'}))
+    assert (found.kind, found.recognised, found.regenerate) == ("grub-bls", False, "")
+
+
 def test_where_two_boot_loaders_lie_the_firmware_says_which_started_the_pc(tree: Tree) -> None:
     assert loader(tree({**GRUB, **SYSTEMD_BOOT})).kind == "grub"
     assert loader(tree({**GRUB, **SYSTEMD_BOOT, **says("systemd-boot 257.7-1")})).kind == "systemd-boot"

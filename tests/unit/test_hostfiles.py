@@ -66,7 +66,7 @@ PLACES = {
     "kernelstub": "/etc/kernelstub/configuration",
     "modules": "/etc/modules-load.d/clienthv.conf",
 }
-GRUB = {"menu": "menu\n", "update_grub": "#!/bin/sh\n"}
+GRUB = {"menu": "### BEGIN /etc/grub.d/00_header ###\n", "update_grub": "#!/bin/sh\n"}
 ENTRY = "title Debian\nlinux /vmlinuz\ninitrd /initrd.img\noptions root=UUID=1 ro quiet\n"
 
 
@@ -206,6 +206,15 @@ def test_what_is_written_in_another_way_is_left_alone_and_told(pc: Pc, menus: Me
     assert fix.problem is not None
     assert fix.problem.startswith(DEFAULTS)
     assert (fix.edits, menus) == ((), [])
+    assert snapshot(root) == before
+
+
+def test_a_menu_that_somebody_wrote_by_hand_is_not_written_over(pc: Pc, menus: Menus) -> None:
+    root = pc(grub=DEBIAN, **{**GRUB, "menu": "menuentry mine {\n linux /vmlinuz root=/dev/sda1\n}\n"})
+    before = snapshot(root)
+    fix = hostfiles.of("iommu-parameter", INTEL, root)
+    assert fix.problem == "/boot/grub/grub.cfg: was not made by grub-mkconfig, which would write over it"
+    assert (fix.edits, fix.menu) == ((), "")
     assert snapshot(root) == before
 
 
