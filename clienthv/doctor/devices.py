@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import count
 
 from msgspec.structs import replace
@@ -140,8 +141,7 @@ def _programs(host: Host, met: Met) -> Remedies:
     if not busy:
         return
     held = "; ".join(f"{f.address} {f.label}: {', '.join((f.known.holders or ())[:5])}" for f in busy[:4])
-    graphics = any(screens.is_gpu(f) for f in busy)
-    ids = next((f"{f.vendor_id}:{f.device_id}" for f in busy if screens.is_gpu(f)), "")
+    ids = next(_held_by_ids(host, busy), None)
     advice = Advice(
         code="end-programs",
         title="End the programs that have the device open, or keep the desktop off it",
@@ -150,7 +150,7 @@ def _programs(host: Host, met: Met) -> Remedies:
         steps=(
             "end them, and plan again",
             *((f"or hold it for guests from the start: vfio-pci.ids={ids} on the kernel's command line",)
-              if graphics else ()),
+              if ids else ()),
         ),
     )  # fmt: skip
 
@@ -158,6 +158,20 @@ def _programs(host: Host, met: Met) -> Remedies:
         return replace(function, particulars=replace(function.known, holders=()))
 
     yield Remedy(advice, lambda h: remedy.with_functions(h, (f.address for f in h.pci if f.known.holders), free))
+
+
+def _held_by_ids(host: Host, busy: list[PciFunction]) -> Iterator[str]:
+    """IDs of GPUs that can be held for guests from the start: vfio-pci.ids takes every function that has them.
+
+    So never those that the host's screen has too, and the PC's only GPU is never held.
+    """
+    shown = {address for address, roles in host.roles_by_address.items() if any(r.role in _SCREENS for r in roles)}
+    gpus = [g for g in screens.gpus_of(host) if g.physfn is None]
+    for one in (f for f in busy if f.vendor_id and f.device_id):
+        alike = [f for f in host.pci if (f.vendor_id, f.device_id) == (one.vendor_id, one.device_id)]
+        stays = any(g not in alike for g in gpus)
+        if screens.is_gpu(one) and stays and not any(f.boot_vga or f.address in shown for f in alike):
+            yield f"{one.vendor_id}:{one.device_id}"
 
 
 def _sriov(host: Host, met: Met) -> Remedies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Final, NamedTuple
 
 from msgspec.structs import replace
@@ -148,7 +149,8 @@ def _network(host: Host, met: Met) -> Remedy:
             detail="it is there and not active; with it host and guests reach each other, and guests reach out by NAT "
             f"({met.by(Reason.NETWORK_INACTIVE)})",
             evidence=(Evidence(file=f"virsh net-info {name}", value="Active: no"),),
-            steps=(f"virsh net-start {name}", f"virsh net-autostart {name}"),
+            # A document's name may be anything, and people paste what stands here into a shell.
+            steps=tuple(shlex.join(["virsh", verb, name]) for verb in ("net-start", "net-autostart")),
         )
     )
 

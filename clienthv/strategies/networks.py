@@ -7,6 +7,7 @@ format", "Network interfaces").
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from typing import Final
 
@@ -241,7 +242,8 @@ def _network(plug: Plug, question: Question) -> _Said:
 
 
 def _start(name: str) -> str:
-    return f"virsh net-start {name}; virsh net-autostart {name}"
+    quoted = shlex.quote(name)
+    return f"virsh net-start {quoted}; virsh net-autostart {quoted}"
 
 
 def _passt(plug: Plug, question: Question) -> _Said:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import shlex
 from pathlib import Path
 
 import msgspec
@@ -11,11 +12,14 @@ import pytest
 from msgspec.structs import replace
 
 from clienthv import api, doctor, hostfiles, planner
+from clienthv.doctor import devices, software
+from clienthv.doctor.remedy import Met
 from clienthv.model import advice as advice_model
 from clienthv.model.advice import Ability, Advice, After, Diagnosis, Unlocks
 from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, Role, RoleName, Stack, decode
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
-from clienthv.model.plan import Kind, Strategy
+from clienthv.model.particulars import Particulars
+from clienthv.model.plan import Kind, Reason, Rejected, Strategy
 from clienthv.report import doctor as report
 
 REPOSITORY = Path(__file__).resolve().parent.parent.parent
@@ -242,6 +246,37 @@ def test_a_shared_group_asks_for_another_slot_and_warns_of_the_override() -> Non
     assert "pcie_acs_override" in found.detail
     assert not found.fixable
     assert [u.device for u in found.unlocks] == ["0000:01:00.0"]
+
+
+@pytest.mark.parametrize(
+    ("others", "told"),
+    [
+        ((gpu("0000:00:02.0", vendor_id="8086", boot_vga=True),), True),
+        ((gpu("0000:02:00.0", boot_vga=True),), False),
+        ((gpu("0000:00:02.0", vendor_id="8086"), gpu("0000:02:00.0", boot_vga=True)), False),
+        ((), False),
+    ],
+    ids=["another", "a twin with the screen", "both", "the only one"],
+)
+def test_no_ids_are_held_from_the_start_that_the_hosts_screen_has_too(
+    others: tuple[PciFunction, ...], told: bool
+) -> None:
+    busy = gpu("0000:01:00.0", iommu_group=1, particulars=Particulars(holders=("Xorg",)))
+    refused = Rejected(strategy=Strategy.PASSTHROUGH, device=busy.address, reason=Reason.IN_USE, detail="")
+    found = {r.advice.code: r.advice for r in devices.remedies(with_gpus(busy, *others), Met((refused,), {}))}
+    assert any("vfio-pci.ids=10de:1234" in step for step in found["end-programs"].steps) is told
+
+
+def test_a_networks_name_is_no_command() -> None:
+    name = "default; rm -rf ~"
+    refused = Rejected(
+        strategy=Strategy.PARAVIRTUAL, device=f"network:{name}", reason=Reason.NETWORK_INACTIVE, detail=""
+    )
+    found = {r.advice.code: r.advice for r in software.remedies(on_metal(), Met((refused,), {}))}
+    assert [shlex.split(step) for step in found["libvirt-network"].steps] == [
+        ["virsh", "net-start", name],
+        ["virsh", "net-autostart", name],
+    ]
 
 
 def test_risky_ways_are_named_and_never_made() -> None:
