@@ -149,6 +149,9 @@ def _undo(*, yes: bool) -> None:
     if not (yes or click.confirm("Take these changes back?", err=True)):
         return
     with hostfiles.held(path) as record:
+        if record.entries != entries:
+            msg = "what clienthv has changed is not what was shown: another clienthv doctor ran meanwhile"
+            raise HostError(msg, hint="run clienthv doctor --undo again")
         problems = hostfiles.undo(record.entries, record, _say)
     if problems:
         msg = f"not everything was taken back: {'; '.join(problems)}"

@@ -63,9 +63,12 @@ class Fix(NamedTuple):
 def of(code: str, host: Host, root: str = "/") -> Fix:
     """What would be done for an advice. Changes nothing."""
     try:
-        return _of(code, host, root)
+        fix = _of(code, host, root)
     except (LeftAloneError, NotUnderstoodError) as e:
         return Fix(code, problem=str(e))
+    if fix.problem is None and not fix.lines:
+        return Fix(code, problem="set already, and waits for a restart or a new login")
+    return fix
 
 
 def _of(code: str, host: Host, root: str) -> Fix:

@@ -67,7 +67,8 @@ def _install(fix: Fix, record: Record, say: Say) -> None:
     before = process.known_packages(fix.packager)
     lacking = tuple(name for name in fix.packages if name not in before)
     if not lacking:
-        return
+        msg = f"installed already: {' '.join(fix.packages)}"
+        raise HostError(msg, hint="libvirt may see it after its daemon is started anew: systemctl restart libvirtd")
     entry = record.add(fix.advice, PackagesStep(packager=fix.packager, names=lacking))
     told = ""
     try:

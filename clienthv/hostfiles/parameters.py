@@ -24,7 +24,8 @@ def edited(loader: BootLoader, texts: Texts, add: tuple[str, ...], remove: tuple
     """
     contrary = tuple(c for word in add for c in CONTRARY.get(word, ()))
     if remove and present(texts).isdisjoint(remove):
-        msg = f"{' '.join(remove)} stands in none of {', '.join(texts)}: it comes from elsewhere"
+        where = ", ".join(texts)
+        msg = f"{' '.join(remove)} stands in none of {where}: it comes from elsewhere, or is gone with the next restart"
         raise NotUnderstoodError(msg)
     out = (*remove, *contrary)
     if loader.kind == "grub":
@@ -109,6 +110,9 @@ def _changed(value: str, add: tuple[str, ...], remove: tuple[str, ...], *, apart
 
     ``apart`` is whether something stands before the list that a first word must be kept apart from.
     """
+    if "--" in value.split():
+        msg = "the parameters have -- in them: what follows it is not the kernel's"
+        raise NotUnderstoodError(msg)
     for word in remove:
         value = re.sub(rf"\s+{re.escape(word)}(?=\s|\Z)", "", value)
         value = re.sub(rf"\A{re.escape(word)}(?:\s+|\Z)", "", value)

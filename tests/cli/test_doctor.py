@@ -16,7 +16,7 @@ from clienthv import hostfiles, places, process
 from clienthv.cli import cli
 from clienthv.cli import doctor as command
 from clienthv.errors import HostError
-from clienthv.hostfiles import fixes, making
+from clienthv.hostfiles import fixes, making, record
 from clienthv.model import schemas
 from clienthv.model.host import Host, decode
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
@@ -190,6 +190,16 @@ def test_what_changed_since_is_told_and_ends_with_3(pc: Pc) -> None:
     assert done.exit_code == 3
     assert "was changed since" in done.stderr
     assert pc.grub.read_text() == "GRUB_TIMEOUT=1\n"
+
+
+def test_only_what_was_shown_is_taken_back(pc: Pc, monkeypatch: pytest.MonkeyPatch) -> None:
+    pc.doctor(*ONE, "--yes")
+    edited = pc.grub.read_text()
+    monkeypatch.setattr(hostfiles, "read", lambda path: record.read(path)[:1])
+    done = pc.doctor("--undo", "--yes")
+    assert done.exit_code == 3
+    assert "not what was shown" in done.stderr
+    assert pc.grub.read_text() == edited
 
 
 def test_the_menu_is_made_in_the_persons_language(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -236,6 +236,22 @@ def test_a_link_another_name_or_a_folder_behind_a_link_is_left_alone(pc: Pc, tmp
     assert (tmp_path / "moved/grub").read_text() == DEBIAN
 
 
+def test_what_stands_behind_two_hyphens_is_not_the_kernels(pc: Pc, menus: Menus) -> None:
+    root = pc(grub='GRUB_CMDLINE_LINUX_DEFAULT="quiet -- single"\n', **GRUB)
+    assert "have -- in them" in (hostfiles.of("iommu-parameter", INTEL, root).problem or "")
+
+
+def test_nothing_to_do_is_no_fix(pc: Pc, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = pc(**GRUB)
+    monkeypatch.setattr(fixes, "account_name", lambda: "user")
+    made(root, tmp_path, "memlock", INTEL)
+    assert "set already" in (hostfiles.of("memlock", INTEL, root).problem or "")
+    monkeypatch.setattr(process, "known_packages", lambda _: frozenset({"swtpm"}))
+    fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm",))
+    with hostfiles.held(tmp_path / "other") as kept, pytest.raises(HostError, match="installed already"):
+        hostfiles.make(fix, kept, lambda _: None)
+
+
 def test_a_device_or_a_pipe_is_not_read(pc: Pc) -> None:
     root = Path(pc(**GRUB))
     (root / "etc/modules-load.d/clienthv.conf").parent.mkdir(parents=True, exist_ok=True)
