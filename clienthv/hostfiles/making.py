@@ -103,21 +103,20 @@ def undo(entries: Iterable[Entry], record: Record, say: Say, root: str = "/") ->
     for entry in (e for e in taken if not isinstance(e.step, MenuStep)):
         try:
             _undo(entry.step, say, root)
+            record.forget(entry)  # where even this fails (no space), the other files are given back all the same
         except (HostError, LeftAloneError, OSError) as e:
             problems.append(e.message if isinstance(e, HostError) else str(e))
             left.add(entry.advice)
-        else:
-            record.forget(entry)
     menus = [(entry, entry.step.command) for entry in taken if isinstance(entry.step, MenuStep)]
     for command in dict.fromkeys(command for _, command in menus):
         try:
             say(f"run: {command}")
             _tell(process.make_boot_menu(command), say)
-        except HostError as e:
-            problems.append(e.message)
-        else:  # what is left of a fix needs the menu made again, once it is undone
+            # What is left of a fix needs the menu made again, once it is undone.
             for entry in (e for e, made_by in menus if made_by == command and e.advice not in left):
                 record.forget(entry)
+        except HostError as e:
+            problems.append(e.message)
     return tuple(problems)
 
 

@@ -371,6 +371,29 @@ def test_a_menu_that_cannot_be_made_puts_the_file_back(pc: Pc, menus: Menus, tmp
     assert not (tmp_path / "record").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is full")
+def test_a_record_that_takes_no_more_leaves_no_file_changed(
+    pc: Pc, menus: Menus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = pc(loader="timeout 3\n", entry=ENTRY, other_entry=ENTRY, cmdline="root=UUID=1 ro\n")
+    before = snapshot(root)
+    fix = hostfiles.of("iommu-parameter", INTEL, root)
+    write, written = os.write, list[int]()
+
+    def full(handle: int, data: bytes) -> int:
+        written.append(handle)
+        if len(written) <= 2:
+            return write(handle, data)
+        with Path("/dev/full").open("wb", buffering=0) as device:
+            return os.writev(device.fileno(), [data])
+
+    monkeypatch.setattr(os, "write", full)
+    with hostfiles.held(tmp_path / "record") as kept, pytest.raises(HostError):
+        hostfiles.make(fix, kept, lambda _: None, root)
+    monkeypatch.undo()
+    assert snapshot(root) == before
+
+
 @pytest.mark.parametrize("moment", range(4))
 def test_a_fix_that_is_cut_short_at_any_moment_is_undone(
     pc: Pc, menus: Menus, tmp_path: Path, moment: int, monkeypatch: pytest.MonkeyPatch
