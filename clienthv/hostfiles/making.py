@@ -64,15 +64,17 @@ def _make(fix: Fix, record: Record, say: Say, root: str) -> None:
 def _install(fix: Fix, record: Record, say: Say) -> None:
     if fix.packager is None:
         return
-    before = process.known_packages(fix.packager)
-    lacking = tuple(name for name in fix.packages if name not in before)
-    if not lacking:
+    installed, before = process.installed_packages(fix.packager), process.known_packages(fix.packager)
+    wanted = tuple(name for name in fix.packages if name not in installed)
+    if not wanted:
         msg = f"installed already: {' '.join(fix.packages)}"
         raise HostError(msg, hint="libvirt may see it after its daemon is started anew: systemctl restart libvirtd")
+    # One that was removed and has settings left is installed again, and stays: what it was is not to be had back.
+    lacking = tuple(name for name in wanted if name not in before)
     entry = record.add(fix.advice, PackagesStep(packager=fix.packager, names=lacking))
     told = ""
     try:
-        told = process.install_packages(fix.packager, lacking)
+        told = process.install_packages(fix.packager, wanted)
     except HostError as e:
         told = e.detail or ""
         raise
@@ -82,7 +84,7 @@ def _install(fix: Fix, record: Record, say: Say) -> None:
             record.add(fix.advice, PackagesStep(packager=fix.packager, names=came))
             record.forget(entry)
     _tell(told, say)
-    say(f"installed: {' '.join(came)}")
+    say(f"installed: {' '.join(dict.fromkeys((*came, *wanted)))}")
 
 
 def _brought(new: frozenset[str], asked: tuple[str, ...], told: str) -> tuple[str, ...]:

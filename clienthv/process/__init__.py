@@ -20,6 +20,7 @@ from clienthv.process.ssh import fed_through_ssh
 from clienthv.process.system import (
     Packager,
     install_packages,
+    installed_packages,
     join_group,
     known_packages,
     leave_group,
@@ -45,6 +46,7 @@ __all__ = [
     "image_info",
     "image_is_corrupt",
     "install_packages",
+    "installed_packages",
     "join_group",
     "known_packages",
     "leave_group",

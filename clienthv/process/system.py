@@ -59,9 +59,18 @@ def make_boot_menu(command: str) -> str:
 
 def known_packages(packager: Packager) -> frozenset[str]:
     """The packages that are installed, or of which something is left. Raises HostError."""
+    return frozenset(words[-1] for words in _listed(packager) if words[0] != "not-installed")
+
+
+def installed_packages(packager: Packager) -> frozenset[str]:
+    """The packages that are installed and set up. Raises HostError."""
+    return frozenset(words[-1] for words in _listed(packager) if len(words) == 1 or words[0] == "installed")
+
+
+def _listed(packager: Packager) -> list[list[str]]:
+    """Every package that the program lists, its state (man 1 dpkg-query, db:Status-Status) before its name."""
     said = _changed(list(_PACKAGERS[packager].known), "list the packages", ACCOUNT_SECONDS, both=False)
-    lines = (line.split() for line in said.splitlines() if not line.startswith("not-installed "))
-    return frozenset(words[-1] for words in lines if words)
+    return [words for line in said.splitlines() if (words := line.split())]
 
 
 def install_packages(packager: Packager, names: Sequence[str]) -> str:

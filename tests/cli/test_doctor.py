@@ -224,3 +224,25 @@ def test_a_program_that_fails_is_told_in_its_own_words(tmp_path: Path, monkeypat
     monkeypatch.setattr(system, "PATH", str(tmp_path))
     with pytest.raises(HostError, match="dpkg is not installed"):
         process.remove_packages("dpkg", ("ovmf",))
+
+
+def test_a_package_that_has_settings_left_is_installed_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "there"
+    there.write_text("installed libc6\nconfig-files ovmf\nnot-installed swtpm\n")
+    programs = {
+        "dpkg-query": f"cat {there}",
+        "apt-get": f'shift 4; for name; do echo "installed $name" >> {there}; echo "Setting up $name (1.0)"; done',
+        "dpkg": f'echo "$@" > {tmp_path}/removed',
+    }
+    for name, does in programs.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setattr(system, "PATH", f"{tmp_path}:/usr/bin:/bin")
+    fix = fixes.Fix("swtpm", packager="dpkg", packages=("ovmf", "swtpm"))
+    with hostfiles.held(tmp_path / "record") as kept:
+        hostfiles.make(fix, kept, lambda _: None)
+        assert there.read_text().endswith("installed ovmf\ninstalled swtpm\n")
+        assert hostfiles.undo(kept.entries, kept, lambda _: None) == ()
+    assert (tmp_path / "removed").read_text() == "--purge -- swtpm\n"

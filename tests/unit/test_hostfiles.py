@@ -247,6 +247,7 @@ def test_nothing_to_do_is_no_fix(pc: Pc, tmp_path: Path, monkeypatch: pytest.Mon
     made(root, tmp_path, "memlock", INTEL)
     assert "set already" in (hostfiles.of("memlock", INTEL, root).problem or "")
     monkeypatch.setattr(process, "known_packages", lambda _: frozenset({"swtpm"}))
+    monkeypatch.setattr(process, "installed_packages", lambda _: frozenset({"swtpm"}))
     fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm",))
     with hostfiles.held(tmp_path / "other") as kept, pytest.raises(HostError, match="installed already"):
         hostfiles.make(fix, kept, lambda _: None)
@@ -527,6 +528,7 @@ def test_packages_that_came_are_removed_and_no_others(pc: Pc, tmp_path: Path, mo
         return ""
 
     monkeypatch.setattr(process, "known_packages", lambda _: frozenset(there))
+    monkeypatch.setattr(process, "installed_packages", lambda _: frozenset(there))
     monkeypatch.setattr(process, "install_packages", install)
     monkeypatch.setattr(process, "remove_packages", remove)
     fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm", "swtpm-tools"))
@@ -549,6 +551,7 @@ def test_packages_that_somebody_else_installs_meanwhile_are_not_taken_back(
 
     removed: list[str] = []
     monkeypatch.setattr(process, "known_packages", lambda _: frozenset(there))
+    monkeypatch.setattr(process, "installed_packages", lambda _: frozenset(there))
     monkeypatch.setattr(process, "install_packages", install)
     monkeypatch.setattr(process, "remove_packages", lambda _, names: removed.extend(names) or "")
     fix = fixes.Fix("swtpm", packager="dpkg", packages=("swtpm",))
