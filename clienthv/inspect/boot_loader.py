@@ -28,7 +28,7 @@ _MAKERS: Final[tuple[tuple[str, Regenerate], ...]] = (
 # What grub-mkconfig writes above the part of each of its scripts; who edits the menu by hand keeps none of them.
 _MADE: Final = "### BEGIN /etc/grub.d/"
 _BIN: Final = ("/usr/sbin", "/usr/bin", "/sbin", "/bin")
-_BLS: Final = re.compile(r"^[ \t]*GRUB_ENABLE_BLSCFG=[\"']?true[\"']?[ \t]*$", re.MULTILINE)
+_BLS: Final = re.compile(r"^[ \t]*(?:export[ \t]+)?GRUB_ENABLE_BLSCFG=[\"']?([^\"'\s]*)", re.MULTILINE)
 _MOST_ENTRIES: Final = 64
 
 Entries = Literal["grub-bls", "systemd-boot", "kernelstub"]
@@ -53,7 +53,7 @@ def boot_loader_of(tree: Tree) -> BootLoader | None:
         return BootLoader(kind="other", problem="the boot loader is neither GRUB nor systemd-boot")
     if menu is None or tree.exists(DEFAULTS) is not True:
         return BootLoader(kind="other", problem="neither GRUB's nor systemd-boot's files are where they usually are")
-    if _BLS.search(tree.text(DEFAULTS) or ""):  # also where this user may not see the entries: they count all the same
+    if _BLS.findall(tree.text(DEFAULTS) or "")[-1:] == ["true"]:  # also where this user may not see any
         return _by_entries(tree, "grub-bls", (DEFAULTS,))
     return _by_menu(tree)
 
@@ -116,11 +116,25 @@ def _entries(tree: Tree) -> tuple[str, ...]:
     return ()
 
 
+def _check_one_folder(tree: Tree) -> None:
+    """systemd-boot shows the entries of the EFI system partition and of the one for kernels: those here may be either.
+
+    Raises NotUnderstoodError where two folders have some.
+    """
+    filled = (f for f in loader_entries.FOLDERS if any(name.endswith(".conf") for name in tree.names(f) or ()))
+    found = {tree.real(folder): folder for folder in filled}
+    if len(found) > 1:
+        msg = f"entries are in {' and '.join(found.values())}; which of them start this PC is not known"
+        raise NotUnderstoodError(msg)
+
+
 def _by_entries(tree: Tree, kind: Entries, more: tuple[str, ...]) -> BootLoader:
     cmdline = (loader_entries.KERNEL_CMDLINE,) if tree.exists(loader_entries.KERNEL_CMDLINE) else ()
     found = _entries(tree)
     loader = BootLoader(kind=kind, files=(*more, *cmdline, *found))
     try:
+        if kind != "grub-bls":
+            _check_one_folder(tree)
         linux = [path for path in found if loader_entries.starts_linux(_text(tree, path))]
         if not linux:
             msg = "no entry that starts a kernel is to be seen; where the parameters are kept is unknown"

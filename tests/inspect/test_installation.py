@@ -79,6 +79,20 @@ def test_fedoras_entries_count_also_for_who_may_not_see_them(tree: Tree) -> None
     assert (found.kind, found.recognised, found.regenerate) == ("grub-bls", False, "")
 
 
+@pytest.mark.parametrize(
+    ("written", "kind"),
+    [("=true  # as Fedora has it", "grub-bls"), ('="true"', "grub-bls"), ("=true\nGRUB_ENABLE_BLSCFG=false", "grub")],
+)
+def test_the_last_word_on_entries_counts(tree: Tree, written: str, kind: str) -> None:
+    assert loader(tree({**GRUB, "/etc/default/grub": f"GRUB_ENABLE_BLSCFG{written}\n"})).kind == kind
+
+
+def test_entries_in_two_places_are_not_taken_for_all_that_there_are(tree: Tree) -> None:
+    found = loader(tree({**SYSTEMD_BOOT, "/efi/loader/entries/linux.conf": ENTRY}))
+    assert not found.recognised
+    assert "/boot/loader/entries and /efi/loader/entries" in (found.problem or "")
+
+
 def test_where_two_boot_loaders_lie_the_firmware_says_which_started_the_pc(tree: Tree) -> None:
     assert loader(tree({**GRUB, **SYSTEMD_BOOT})).kind == "grub"
     assert loader(tree({**GRUB, **SYSTEMD_BOOT, **says("systemd-boot 257.7-1")})).kind == "systemd-boot"
