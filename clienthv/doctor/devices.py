@@ -38,6 +38,8 @@ def _primary_display(host: Host, met: Met) -> Remedies:
     if taken is None or not others:
         yield from _only_gpu(host, gpus, kept)
         return
+    if host.machine.chassis == "virtual":
+        return
     other = min(others, key=lambda g: (g.place.bus != 0, g.place))
     roles = [r for r in host.roles_by_address.get(taken.address, ()) if r.role in _SCREENS]
     advice = Advice(
@@ -45,12 +47,7 @@ def _primary_display(host: Host, met: Met) -> Remedies:
         title=f"Let {other.label} ({other.address}) show this PC's screen instead of {taken.label} ({taken.address})",
         detail=f"{taken.address} drives the host's screen, so it stays with the host; the other one could show it",
         evidence=tuple(e for r in roles for e in remedy.said(r.evidence)),
-        steps=(
-            f"plug the screen into {other.label}",
-            f'{wording.setup_key()}, and set "Primary Display" ("Initial Display Output", "Init Display First") to '
-            + ("the processor's graphics (IGFX, IGD, CPU Graphics)" if other.place.bus == 0 else "the other slot")
-            + ', and turn on "iGPU Multi-Monitor" where there is such a switch',
-        ),
+        steps=_screen_to(host, other),
         after=After.REBOOT,
     )
 
@@ -66,6 +63,21 @@ def _primary_display(host: Host, met: Met) -> Remedies:
         return replace(shown, roles=moved)
 
     yield Remedy(advice, change)
+
+
+def _screen_to(host: Host, other: PciFunction) -> tuple[str, ...]:
+    """How a GPU comes to show the host's screen. A laptop's own is not plugged: firmware has it switched over."""
+    if host.machine.chassis == "laptop":
+        return (
+            f'{wording.setup_key()}, and set its graphics to "Hybrid" ("Optimus", "Dynamic", "Switchable") instead of '
+            '"Discrete", where there is such a switch',
+        )
+    return (
+        f"plug the screen into {other.label}",
+        f'{wording.setup_key()}, and set "Primary Display" ("Initial Display Output", "Init Display First") to '
+        + ("the processor's graphics (IGFX, IGD, CPU Graphics)" if other.place.bus == 0 else "the other slot")
+        + ', and turn on "iGPU Multi-Monitor" where there is such a switch',
+    )
 
 
 def _only_gpu(host: Host, gpus: list[PciFunction], kept: set[str]) -> Remedies:

@@ -16,7 +16,7 @@ from clienthv.doctor import devices, software
 from clienthv.doctor.remedy import Met
 from clienthv.model import advice as advice_model
 from clienthv.model.advice import Ability, Advice, After, Diagnosis, Unlocks
-from clienthv.model.host import Cpu, Host, Iommu, Kvm, Memory, PciFunction, Role, RoleName, Stack, decode
+from clienthv.model.host import Cpu, Host, Iommu, Kvm, Machine, Memory, PciFunction, Role, RoleName, Stack, decode
 from clienthv.model.installation import Account, BootLoader, Distribution, Installation
 from clienthv.model.particulars import Particulars
 from clienthv.model.plan import Kind, Reason, Rejected, Strategy
@@ -230,6 +230,16 @@ def test_the_screen_is_moved_to_the_processors_graphics() -> None:
     assert "IGD" in found.steps[1]
     assert [u.device for u in found.unlocks if u.kind is Kind.GPU] == ["0000:01:00.0"]
     assert "0000:00:02.0" in found.title
+
+
+def test_nobody_is_told_to_plug_a_laptops_or_a_vms_screen() -> None:
+    card = gpu("0000:01:00.0", boot_vga=True, iommu_group=1)
+    own = gpu("0000:00:02.0", vendor_id="8086", driver="i915", iommu_group=0)
+    laptop = replace(with_gpus(own, card), machine=Machine(chassis="laptop"))
+    steps = " ".join(advised(laptop)["primary-display"].steps)
+    assert "Hybrid" in steps
+    assert "plug" not in steps
+    assert "primary-display" not in advised(replace(laptop, machine=Machine(chassis="virtual")))
 
 
 def test_the_only_gpu_needs_another_beside_it() -> None:
