@@ -82,12 +82,15 @@ def _vms(ctx: Context) -> Iterator[tuple[str, str]]:
 
 def _profiles() -> Iterator[tuple[str, str]]:
     """By the folders alone: what a profile says of itself would take reading all of them."""
+    from clienthv.model.profile import PROFILE_NAME
+
     for folder in datafiles.folders("profiles"):
         try:
             found = sorted(path.stem for path in folder.path.glob("*.toml"))
         except OSError:
             continue
-        yield from ((name, "profile" if folder.label == "packaged" else f"{folder.label} profile") for name in found)
+        about = "profile" if folder.label == "packaged" else f"{folder.label} profile"
+        yield from ((name, about) for name in found if PROFILE_NAME.match(name))
 
 
 def _devices() -> Iterator[tuple[str, str]]:

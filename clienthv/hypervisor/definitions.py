@@ -10,17 +10,23 @@ from typing import Final
 from clienthv.hypervisor.connection import Choice
 
 _MOST: Final = 1000  # names; more help nobody
+_READ_OTHERWISE: Final = frozenset(" \"$&'()*;<>?[\\]^`{|}!#~")  # by a shell (POSIX, Shell Command Language, 2.2; bash)
 
 
 def names(uri: str | None, embed_root: Path) -> tuple[str, ...]:
     """The names of the VMs that a connection has, defined or running; without one, of all that this user may have.
 
     Folders that may not be read hold none. So does a connection to another PC. For people at a keyboard: a name that
-    a shell would take for several words is left out.
+    a shell would not take for one plain word is left out, as bash completes it without quotes and would run what is in
+    it; so is one that would be an option.
     Source of the folders: libvirt, src/qemu/qemu_conf.c (configDir, stateDir).
     """
     found = {stem for folder in _folders(uri, embed_root) for stem in _stems(folder)}
-    return tuple(sorted(name for name in found if name.isprintable() and " " not in name)[:_MOST])
+    return tuple(sorted(filter(_is_plain, found))[:_MOST])
+
+
+def _is_plain(name: str) -> bool:
+    return name.isprintable() and not _READ_OTHERWISE & set(name) and name[:1] not in ("", "-", "=")
 
 
 def _folders(uri: str | None, embed_root: Path) -> Iterator[Path]:

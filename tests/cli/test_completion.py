@@ -128,6 +128,18 @@ def test_tab_completes_commands_options_vms_profiles_devices_files_and_connectio
     assert "Traceback" not in typing.shown
 
 
+def test_no_name_is_offered_that_the_shell_would_run_or_read_otherwise(home: Path, typing: Typing) -> None:
+    evil = "$(touch${IFS}made-by-a-name)"
+    for file in (f"state/clienthv/embed/etc/qemu/evil{evil}.xml", f"config/clienthv/profiles/evil{evil}.toml"):
+        (home / file).touch()
+    (home / f"file{evil}").touch()
+    for typed in ("clienthv status evil", "clienthv plan evil"):
+        assert typing.completed(typed) == typed
+    assert typing.completed("echo done; clienthv plan --host file") != "echo done; clienthv plan --host file"
+    typing.completed("clienthv plan --host $(touch${IFS}made-by-a-name)/")
+    assert not (home / "made-by-a-name").exists()
+
+
 def test_what_cannot_be_completed_stays_and_says_nothing(typing: Typing) -> None:
     for typed in ("clienthv nosuch de", "clienthv --connect qemu+ssh://me@far/system status de"):
         assert typing.completed(typed) == typed
