@@ -60,12 +60,16 @@ def the_host(host_file: str | None, connect: str | None) -> Host:
 
 
 def write_file(path: str, data: bytes) -> None:
-    """Write a file whole or not at all; what is not a plain file (a device, a pipe) is written to. Raises HostError."""
+    """Write a file whole or not at all; what is not a plain file (a device, a pipe) is written to. Raises HostError.
+
+    A link stays: what it leads to is written. /dev/stdout leads to the file that a shell redirects to.
+    """
     target = Path(path)
     try:
         if target.exists() and not target.is_file():
             target.write_bytes(data)
             return
+        target = Path(os.path.realpath(target))
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".clienthv-", delete=False) as part:
             try:
                 part.write(data)

@@ -90,7 +90,7 @@ class Target(NamedTuple):
             if (datafiles.packaged("profiles") / path.name).exists() and not self.force:
                 msg = f"{name} is a profile that comes with clienthv, which one of that name would hide"
                 raise UsageError(msg, hint="take another name, or --force")
-        if path.exists() and not self.force:
+        if (path.is_symlink() or path.exists()) and not self.force:
             msg = f"{path} is there already and is not overwritten"
             raise UsageError(msg, hint="take another name, or --force")
         return path

@@ -119,6 +119,10 @@ def test_nothing_is_overwritten_and_no_shipped_profile_hidden_unless_that_is_ask
     assert profile(tmp_path).read_text() != before
     hiding = clienthv("new", "balanced", "--yes", "--host", str(PC))
     assert (hiding.returncode, "comes with clienthv" in hiding.stderr) == (2, True)
+    (tmp_path / "link.toml").symlink_to("nowhere.toml")
+    through = clienthv("new", "desk", "--yes", "--host", str(PC), "-o", "link.toml")
+    assert (through.returncode, "is not overwritten" in through.stderr) == (2, True)
+    assert (tmp_path / "link.toml").is_symlink()
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -66,3 +66,15 @@ def test_a_report_that_cannot_be_written_is_an_error_with_the_path(clienthv: Run
     assert done.returncode == 3
     assert f"cannot write '{path}'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_a_link_leads_to_is_written_and_the_link_stays(clienthv: Run, tmp_path: Path) -> None:
+    (tmp_path / "page.html").write_text("older")
+    (tmp_path / "link.html").symlink_to("page.html")
+    (tmp_path / "out").symlink_to("/proc/self/fd/1")  # as /dev/stdout is one, which root could replace for all
+    assert clienthv("report", "--svg", "--host", LAB, "-o", "link.html").returncode == 0
+    assert (tmp_path / "link.html").is_symlink()
+    picture = (tmp_path / "page.html").read_text()
+    assert picture.endswith("</svg>\n")
+    assert clienthv("report", "--svg", "--host", LAB, "-o", "out").stdout == picture
+    assert (tmp_path / "out").is_symlink()
