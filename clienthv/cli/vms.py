@@ -218,7 +218,11 @@ def console_command(connect: str | None, name: str) -> None:
     """Open a VM's serial console."""
     from clienthv import process
 
-    process.become_console(_running(connect, name), name)
+    with open_connection(connect) as connection:
+        domain = connection.domain(name)
+        looking.must_run(domain)
+        uri, uuid = connection.uri, domain.uuid
+    process.become_console(uri, name, uuid)
 
 
 @click.command("view", epilog="Example: clienthv view desk")
@@ -247,10 +251,3 @@ def view_command(connect: str | None, name: str, printed: bool, as_json: bool) -
     for line in report.elsewhere(where):
         note(visible(line))
     process.become_window(where.command)
-
-
-def _running(connect: str | None, name: str) -> str:
-    """The connection's URI, when the VM is there and runs."""
-    with open_connection(connect) as connection:
-        looking.must_run(connection.domain(name))
-        return connection.uri

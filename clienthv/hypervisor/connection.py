@@ -55,10 +55,14 @@ class Choice(NamedTuple):
 
     @property
     def destination(self) -> str:
-        """USER@HOST, or HOST, as ssh takes it; "" for this PC."""
+        """USER@HOST, or HOST, as ssh takes it; with a port ssh://USER@HOST:PORT (man 1 ssh); "" for this PC."""
         with contextlib.suppress(ValueError):
             parts = urlsplit(self.uri)
-            return "@".join(filter(None, (parts.username, parts.hostname)))
+            host = parts.hostname or ""
+            if parts.port is None:
+                return "@".join(filter(None, (parts.username, host)))
+            named = f"[{host}]" if ":" in host else host
+            return f"ssh://{'@'.join(filter(None, (parts.username, named)))}:{parts.port}"
         return ""
 
 

@@ -177,16 +177,13 @@ def _through_ssh(connection: Connection, name: str, choice: Choice, progress: Pr
 
 
 def _destination(choice: Choice) -> str:
-    """Where ssh is to go: libvirt's URI may name a port (man 1 ssh: ssh://[USER@]HOST[:PORT]). Raises UsageError."""
+    """Where ssh is to go: libvirt's URI may name a port. Raises UsageError."""
     try:
-        port = urlsplit(choice.uri).port
+        _ = urlsplit(choice.uri).port
     except ValueError as e:
         msg = f"{choice.uri} has no port that can be: {e}"
         raise UsageError(msg, hint="for example qemu+ssh://root@other:2222/system") from e
-    if port is None:
-        return choice.destination
-    user, at, host = choice.destination.rpartition("@")
-    return f"ssh://{user}{at}[{host}]:{port}" if ":" in host else f"ssh://{user}{at}{host}:{port}"
+    return choice.destination
 
 
 def must_not_sleep(domain: Domain) -> None:

@@ -21,7 +21,7 @@ def where(connection: Connection, name: str) -> Where:
     looking.must_run(domain)
     xml = domain.xml()
     shown = screens.screens_of(xml)
-    command, no_window = _opener(shown, connection.choice, name)
+    command, no_window = _opener(shown, connection.choice, domain.uuid)
     return Where(
         vm=name,
         uri=connection.uri,
@@ -50,7 +50,7 @@ def _monitors(xml: str, name: str) -> Iterator[Elsewhere]:
             yield Elsewhere(by="gpu" if decision.strategy is Strategy.PASSTHROUGH else "gpu-part", what=what)
 
 
-def _opener(shown: tuple[Screen, ...], choice: Choice, name: str) -> tuple[tuple[str, ...] | None, str | None]:
+def _opener(shown: tuple[Screen, ...], choice: Choice, uuid: str) -> tuple[tuple[str, ...] | None, str | None]:
     """The command that opens the first screen here, or why there is none.
 
     The embedded driver serves one process at a time: a viewer that opened it would keep all others out. There the
@@ -60,7 +60,7 @@ def _opener(shown: tuple[Screen, ...], choice: Choice, name: str) -> tuple[tuple
     if first is None:
         return None, "QEMU shows no screen of this VM" if not shown else "its screen is a window of its own"
     if choice.embedded_root is None:
-        return process.window_by_libvirt(choice.uri, name, local=choice.other_pc is None)
+        return process.window_by_libvirt(choice.uri, uuid, local=choice.other_pc is None)
     if first.address is None:
-        return process.window_by_libvirt(choice.uri, name, local=True)
+        return process.window_by_libvirt(choice.uri, uuid, local=True)
     return process.window_by_address(first)

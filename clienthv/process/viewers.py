@@ -15,13 +15,16 @@ Window = tuple[tuple[str, ...] | None, str | None]
 """A command that opens a window, or None and the reason why none can be opened here."""
 
 
-def become_console(uri: str, name: str) -> NoReturn:
-    """Become virsh on a guest's serial console. Raises HostError where virsh or a terminal is missing."""
+def become_console(uri: str, name: str, uuid: str) -> NoReturn:
+    """Become virsh on a guest's serial console. Raises HostError where virsh or a terminal is missing.
+
+    virsh takes a number for the id of a running VM before it takes it for a name: it is given the UUID.
+    """
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         msg = "a serial console needs a terminal"
         raise HostError(msg, hint=f"run clienthv console {name} in a terminal, without a pipe")
     program = find("virsh", "install libvirt-clients")
-    os.execv(program, [program, "--connect", uri, "console", name])  # noqa: S606 - no shell is wanted
+    os.execv(program, [program, "--connect", uri, "console", uuid])  # noqa: S606 - no shell is wanted
 
 
 def become_window(command: tuple[str, ...]) -> NoReturn:
@@ -29,13 +32,13 @@ def become_window(command: tuple[str, ...]) -> NoReturn:
     os.execv(command[0], command)  # noqa: S606 - no shell is wanted
 
 
-def window_by_libvirt(uri: str, name: str, *, local: bool) -> Window:
-    """virt-viewer on a VM, or why it cannot show one here.
+def window_by_libvirt(uri: str, uuid: str, *, local: bool) -> Window:
+    """virt-viewer on a VM, or why it cannot show one here. It too takes a number for an id first: so the UUID.
 
     ``local``: libvirt hands over the screen's file descriptor (man virt-viewer, --attach), which needs no address.
     """
     attach = ["--attach"] if local else []
-    return _window("virt-viewer", "virt-viewer", ["--connect", uri, *attach, "--", name])
+    return _window("virt-viewer", "virt-viewer", ["--connect", uri, *attach, "--", uuid])
 
 
 def window_by_address(screen: Screen) -> Window:

@@ -28,7 +28,8 @@ def elsewhere(where: Where) -> Iterator[str]:
         elif other.by == "gpu-part":
             yield f"  {other.what} is the guest's and has no monitor: what it draws is seen by a program in the guest"
         else:
-            yield f"  Looking Glass, with its program running in the guest: looking-glass-client -f {other.what}"
+            command = shlex.join(["looking-glass-client", "-f", other.what])
+            yield f"  Looking Glass, with its program running in the guest: {command}"
 
 
 def _screen(screen: Screen, address: str | None, where: Where) -> Iterator[str]:
@@ -36,7 +37,7 @@ def _screen(screen: Screen, address: str | None, where: Where) -> Iterator[str]:
         yield f"  {screen.type}: a window in the desktop session of whoever started the VM"
         return
     if address is None:
-        by_libvirt = f"virt-viewer --connect {shlex.quote(where.uri)} --attach {where.vm}"
+        by_libvirt = shlex.join(["virt-viewer", "--connect", where.uri, "--attach", "--", where.vm])
         yield f"  {screen.type}, which has no address: libvirt alone hands it out"
         yield f"    {by_libvirt}"
         return
@@ -55,6 +56,7 @@ def _opened(screen: Screen, address: str) -> str:
 
 
 def _forwarded(screen: Screen, destination: str) -> str:
-    """OpenSSH forwards to UNIX sockets too (man ssh, -L)."""
-    end = screen.path if screen.path is not None else f"{screen.host or 'localhost'}:{screen.port}"
-    return f"ssh -N -L {shlex.quote(f'{_PORT}:{end}')} {destination}"
+    """OpenSSH forwards to UNIX sockets too, and takes an IPv6 address in brackets (man ssh, -L)."""
+    host = screen.host or "localhost"
+    end = screen.path if screen.path is not None else f"{f'[{host}]' if ':' in host else host}:{screen.port}"
+    return shlex.join(["ssh", "-N", "-L", f"{_PORT}:{end}", destination])

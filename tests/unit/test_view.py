@@ -5,10 +5,11 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from clienthv import process
-from clienthv.hypervisor import screens
+from clienthv.hypervisor import Choice, screens
 from clienthv.model.view import Elsewhere, Screen, Where
 from clienthv.report import view
 
@@ -77,7 +78,21 @@ def test_a_vm_of_another_pc_is_reached_through_ssh_alone() -> None:
 
 def test_a_screen_without_an_address_is_left_to_libvirt() -> None:
     text = "\n".join(view.lines(where(Screen(type="spice"))))
-    assert "virt-viewer --connect qemu:///system --attach desk" in text
+    assert "virt-viewer --connect qemu:///system --attach -- desk" in text
+    hostile = msgspec.structs.replace(where(Screen(type="spice")), vm="$(reboot); x", uri="qemu:///system?a=1&b")
+    printed = next(line.strip() for line in view.lines(hostile) if "virt-viewer" in line)
+    assert shlex.split(printed)[2:] == ["qemu:///system?a=1&b", "--attach", "--", "$(reboot); x"]
+
+
+def test_ssh_is_given_an_ipv6_address_in_brackets() -> None:
+    told = commands(where(Screen(type="spice", host="::1", port=5900)))
+    assert told[1] == ["ssh", "-N", "-L", "5900:[::1]:5900", "USER@THIS-PC"]
+
+
+def test_what_is_to_be_copied_into_a_shell_is_one_word_there() -> None:
+    glass = Elsewhere(by="looking-glass", what="/dev/shm/looking-glass-$(reboot)")  # noqa: S108
+    (line,) = view.elsewhere(where(None, None, glass))
+    assert shlex.split(line.partition(": ")[2]) == ["looking-glass-client", "-f", "/dev/shm/looking-glass-$(reboot)"]  # noqa: S108
 
 
 def test_a_window_in_somebodys_session_has_no_viewer() -> None:
@@ -131,3 +146,16 @@ def test_a_window_takes_a_session_and_the_program_that_can_open_the_screen(
     assert command is None
     assert why is not None
     assert "no graphical session" in why
+
+
+@pytest.mark.parametrize(
+    ("uri", "destination"),
+    [
+        ("qemu+ssh://me@far/system", "me@far"),
+        ("qemu+ssh://me@far:2222/system", "ssh://me@far:2222"),
+        ("qemu+ssh://[fe80::1]:2222/system", "ssh://[fe80::1]:2222"),
+        ("qemu:///system", ""),
+    ],
+)
+def test_ssh_goes_to_the_port_that_the_connection_names(uri: str, destination: str) -> None:
+    assert Choice(uri, "").destination == destination
