@@ -14,6 +14,7 @@ from clienthv.model.devices import Device, Devices, Verdict
 from clienthv.model.guest import GENERIC, GuestOs
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind
+from clienthv.model.profile_checks import LEAST_MIB
 from clienthv.model.roles import RoleName
 from clienthv.model.tables import DRIVER_OF, DRIVERS
 
@@ -131,7 +132,7 @@ def size_for(guest: GuestOs, portability: Portability, host: Host) -> Size:
     vcpus = min(4 * factor, host.cpu.threads or 4 * factor, guest.max_vcpus or 1024)
     least_vcpus = guest.min_vcpus or 1
     usual = (256 if guest.no_gpu else 1024) if is_old(guest) else 8192 if guest.family == "windows" else 4096
-    least = guest.min_memory_mib or (64 if is_old(guest) else 1024)
+    least = max(LEAST_MIB, guest.min_memory_mib or (0 if is_old(guest) else 1024))
     there = host.memory.available_mib or host.memory.total_mib
     half = max(1024, there // 2 // 1024 * 1024) if there is not None else usual * factor
     memory = max(least, min(usual * (1 if is_old(guest) else factor), half, guest.max_memory_mib or 1 << 40))

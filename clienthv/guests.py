@@ -16,6 +16,8 @@ from clienthv.model.guest import GENERIC, Emulated, Family, GuestOs, VirtioDevic
 
 _log: Final = logging.getLogger(__name__)
 ROOT: Final = Path("/usr/share/osinfo")
+OSINFO_ID: Final = re.compile(r"[a-z0-9][a-z0-9.-]{0,63}")
+"""What the ids of osinfo-db look like."""
 _MAX_BYTES: Final = 1 << 20
 _MAX_CHAIN: Final = 200
 _MIB: Final = 1 << 20
@@ -77,7 +79,7 @@ def short_id(name: str, root: Path = ROOT) -> str:
     if not text:
         vendor, _, rest = name.partition("://")[2].partition("/")
         text = rest.replace("/", "") if vendor else ""
-    return text if re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,63}", text) else "unknown"
+    return text if OSINFO_ID.fullmatch(text) else "unknown"
 
 
 class Known(NamedTuple):

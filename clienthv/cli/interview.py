@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple, cast
 
@@ -118,7 +118,8 @@ class Interview:
         if contents is not None:
             known = " ".join(word for word in (contents.product or contents.os, contents.architecture) if word)
             terminal.say(f"  → {path.name}: {known or contents.problem or 'nothing is known of what is in it'}")
-        return Source(disk=str(path), contents=contents, os=contents.os if contents is not None else None)
+        found = contents.os if contents is not None and guests.OSINFO_ID.fullmatch(contents.os or "") else None
+        return Source(disk=str(path), contents=contents, os=found)
 
     # --- what it is
 
@@ -238,7 +239,8 @@ class Interview:
         return gpu.roles
 
     def _usb(self, draft: Draft) -> Draft:
-        there = [(_called(d, self._host.usb or ()), d.label) for d in self._host.usb or () if _is_for_guests(d)]
+        alike = Counter(d.ids for d in self._host.usb or ())
+        there = [(_called(d, alike), d.label) for d in self._host.usb or () if _is_for_guests(d)]
         given = ",".join(self._given.usb) if self._given.usb else None
         if given is None and self._asker.person:
             if not there:
@@ -313,7 +315,7 @@ def _guest(text: str) -> GuestOs:
     found = guests.read(text)
     if found.found or text in GENERIC:
         return found
-    if built_in(text).family != "other" and text == text.strip().lower() and " " not in text:
+    if built_in(text).family != "other" and guests.OSINFO_ID.fullmatch(text):
         note(f"  osinfo-db has no {text}; it is taken for a {built_in(text).family} system of these years")
         return found
     near = guests.nearest(text)
@@ -328,9 +330,9 @@ def _is_for_guests(device: UsbDevice) -> bool:
     return bool(device.vendor_id and device.product_id) and not device.is_hub
 
 
-def _called(device: UsbDevice, others: tuple[UsbDevice, ...]) -> str:
+def _called(device: UsbDevice, alike: Mapping[str, int]) -> str:
     """What a profile calls a device: its ids, and its port where there are alike ones."""
-    return device.ids if Counter(d.ids for d in others)[device.ids] == 1 else f"{device.ids}@{device.port}"
+    return device.ids if alike[device.ids] == 1 else f"{device.ids}@{device.port}"
 
 
 def _usb_name(word: str, there: list[tuple[str, str]]) -> str:

@@ -11,6 +11,9 @@ from clienthv.model.plan import STRATEGIES, Kind, Strategy
 from clienthv.model.tables import DEFAULT_LADDERS, Device, Profile, ProfileText
 from clienthv.model.usb import UsbName
 
+LEAST_MIB: Final = 64
+"""The least memory that a profile may say, in MiB."""
+
 _REMOVE: Final = "remove the key"
 _OF_ONE_KIND: Final = {
     "model": (Kind.CPU, "only the cpu has a model to choose", _REMOVE),
@@ -118,9 +121,9 @@ def size(profile: Profile, source: ProfileText) -> None:
         except ValueError as e:
             msg = f"{source.origin}: size.{key}: {e}"
             raise ProfileError(msg, hint='write it like "8 GiB"') from e
-        if mib < 64:
+        if mib < LEAST_MIB:
             msg = f"{source.origin}: size.{key}: {text} is too small for any guest"
-            raise ProfileError(msg, hint="64 MiB is the least")
+            raise ProfileError(msg, hint=f"{LEAST_MIB} MiB is the least")
     if values.parse_mib(size.memory_min or size.memory) > values.parse_mib(size.memory):
         msg = f"{source.origin}: size.memory_min: {size.memory_min} is more than size.memory ({size.memory})"
         raise ProfileError(msg, hint="the minimum is what the VM may shrink to")

@@ -78,8 +78,11 @@ def _tie(plan: Plan) -> str:
     tied = [d.kind.value for d in plan.decisions if d.strategy in _TIES]
     if tied:
         return f"tied to this PC by its {' and '.join(dict.fromkeys(tied))}"
-    if any(d.kind is Kind.CPU and d.model == "host-passthrough" for d in plan.decisions):
+    processor = next((d.model for d in plan.decisions if d.kind is Kind.CPU), None)
+    if processor == "host-passthrough":
         return "moves to another PC when it is off: its processor is this PC's"
+    if processor == "host-model":
+        return "moves to another PC; while it runs only to one whose processor has all that this one's has"
     return "nothing ties it to this PC"
 
 

@@ -19,6 +19,8 @@ _WIDTHS: Final = {
 
 def visible(text: str, keep: str = "") -> str:
     """A text with its control characters written as escapes, those in ``keep`` left as they are."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode() for c in text)
 
 

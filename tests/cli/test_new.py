@@ -36,7 +36,9 @@ def test_a_person_is_asked_told_what_each_answer_means_and_asked_again_after_a_w
         terminal.answer("(its path, or none) [none]:", "none")
         terminal.answer("[linux]:", "debain11")
         assert "did you mean debian11" in terminal.answer("[linux]:", "debian11")
-        assert "→ nothing ties it to this PC" in terminal.answer("Name of the profile [debian11]:", "desk")
+        assert "→ moves to another PC; while it runs only to" in terminal.answer(
+            "Name of the profile [debian11]:", "desk"
+        )
         assert "the image runs on any PC" in terminal.answer("How portable [balanced]:", "performance")
         listed = terminal.answer("[auto]:", "1")
         assert f"1  {FREE} Advanced Micro Devices" in listed
@@ -123,6 +125,14 @@ def test_nothing_is_overwritten_and_no_shipped_profile_hidden_unless_that_is_ask
     through = clienthv("new", "desk", "--yes", "--host", str(PC), "-o", "link.toml")
     assert (through.returncode, "is not overwritten" in through.stderr) == (2, True)
     assert (tmp_path / "link.toml").is_symlink()
+
+
+@pytest.mark.parametrize("os", ['win11"\n[devices.audio]\n#', "win11\x1b[31m", "debian/../x"])
+def test_no_text_that_is_no_id_comes_into_the_profile(clienthv: Run, os: str) -> None:
+    done = clienthv("new", "desk", "--yes", "--os", os, "-o", "-", "--host", str(PC))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "osinfo-db has no operating system" in done.stderr
+    assert "\x1b" not in done.stderr
 
 
 def test_an_interrupt_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -57,6 +57,12 @@ def test_every_draft_is_a_profile_that_can_be_used_and_planned(os: str, portabil
         assert planner.plan(PC, profile, guest=made.guest).decisions
 
 
+def test_a_system_that_asks_for_less_than_a_profile_may_say_is_given_that() -> None:
+    old = msgspec.structs.replace(built_in("win98"), min_memory_mib=16)
+    made = msgspec.structs.replace(draft("win98"), guest=old, size=drafts.size_for(old, "balanced", PC))
+    assert read(drafts.text(made)).size.memory_min == "64 MiB"
+
+
 def test_a_free_card_is_handed_over_with_the_driver_it_needs() -> None:
     plan = planned(draft("debian11", gpu=FREE))
     gpu = next(d for d in plan.decisions if d.kind is Kind.GPU)
@@ -146,7 +152,10 @@ def test_a_name_is_made_of_an_id() -> None:
 def test_an_answer_says_what_it_changes_and_whether_it_ties_the_vm_to_the_pc() -> None:
     balanced, with_card = planned(draft("debian11")), planned(draft("debian11", gpu=FREE))
     first = list(consequences(None, balanced))
-    assert any("nothing ties it to this PC" in line for line in first)
+    assert any("while it runs only to one whose processor has all that this one's has" in line for line in first)
+    level = read(drafts.text(draft("debian11")) + '[devices.cpu]\nmodel = "x86-64-v2"\n')
+    free = consequences(None, planner.plan(PC, level, guest=built_in("debian11")))
+    assert any("nothing ties it to this PC" in line for line in free)
     then = list(consequences(balanced, with_card, (FREE.address,)))
     assert any(line.startswith(f"  → gpu: passthrough: {FREE.address} ") for line in then)
     assert then[-1] == "  → tied to this PC by its gpu"
