@@ -98,9 +98,7 @@ def rendered(page: Page, date: str, others: tuple[str, ...]) -> str:
 
 def escaped(text: str) -> str:
     """A text that roff prints as it is (groff_char(7)): a hyphen that can be typed, no requests, no escapes."""
-    line = (
-        text.replace("\\", "\\e").replace("-", "\\-").replace("~", "\\(ti").replace("^", "\\(ha").replace("`", "\\(ga")
-    )
+    line = text.translate(_AS_THEY_ARE)
     return f"\\&{line}" if line[:1] in (".", "'") else line
 
 

@@ -38,6 +38,8 @@ def test_it_takes_completion_for_each_shell_and_the_units_and_enables_nothing() 
     assert "docs/systemd/* usr/lib/systemd/system" in installed
     scripts = "".join(path.read_text() for path in [DEBIAN / "rules", *DEBIAN.glob("clienthv.p*")])
     assert not re.search(r"(helper|invoke|systemctl) (enable|unmask|start)", scripts)
+    # debhelper's own would: it enables and starts what is in usr/lib/systemd (dh_installsystemd(1), 13.14).
+    assert re.search(r"^override_dh_installsystemd:\n(?!\t)", (DEBIAN / "rules").read_text(), re.MULTILINE)
     for unit in sorted((REPOSITORY / "docs" / "systemd").iterdir()):
         assert "/usr/local" not in unit.read_text()
 

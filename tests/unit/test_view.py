@@ -154,6 +154,7 @@ def test_a_window_takes_a_session_and_the_program_that_can_open_the_screen(
         ("qemu+ssh://me@far/system", "me@far"),
         ("qemu+ssh://me@far:2222/system", "ssh://me@far:2222"),
         ("qemu+ssh://[fe80::1]:2222/system", "ssh://[fe80::1]:2222"),
+        ("qemu+tls://far:16514/system", "far"),
         ("qemu:///system", ""),
     ],
 )
