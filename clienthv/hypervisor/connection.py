@@ -55,11 +55,14 @@ class Choice(NamedTuple):
 
     @property
     def destination(self) -> str:
-        """USER@HOST, or HOST, as ssh takes it; with a port ssh://USER@HOST:PORT (man 1 ssh); "" for this PC."""
+        """USER@HOST, or HOST, as ssh takes it; with a port of ssh's ssh://USER@HOST:PORT (man 1 ssh).
+
+        It is "" for this PC. Other transports have ports of their own (libvirt, "Connection URIs").
+        """
         with contextlib.suppress(ValueError):
             parts = urlsplit(self.uri)
             host = parts.hostname or ""
-            if parts.port is None:
+            if parts.port is None or "ssh" not in parts.scheme:
                 return "@".join(filter(None, (parts.username, host)))
             named = f"[{host}]" if ":" in host else host
             return f"ssh://{'@'.join(filter(None, (parts.username, named)))}:{parts.port}"
