@@ -155,7 +155,10 @@ def say(text: str) -> None:
 
 
 def tell(error: ClienthvError) -> None:
-    """An error: what is wrong, the next step, and another program's own words."""
+    """An error: what is wrong, the next step, and another program's own words.
+
+    Lines after the first go in, so that no text from elsewhere can pass for a hint of ours.
+    """
     detail = (error.detail or "").strip()
     for name, role, text in (
         ("Error: ", Role.BAD, f"{error.message} [{error.ref}]"),
@@ -164,7 +167,11 @@ def tell(error: ClienthvError) -> None:
     ):
         first, *more = text.split("\n")
         if text:
-            put([Line(style.Part(name, role), style.marked(first), hang=len(name)), *more], err=True)
+            put([Line(style.Part(name, role), style.marked(first), hang=len(name)), *(_inside(m) for m in more)], err=True)
+
+
+def _inside(text: str) -> str:
+    return text if text.startswith("  ") or not text else f"  {text}"
 
 
 def _erase() -> None:

@@ -125,5 +125,11 @@ def test_an_error_is_told_in_a_quiet_run_and_a_note_is_not(monkeypatch: pytest.M
     terminal.say("by the way")
     terminal.tell(HostError("no libvirt\x1b[2J", hint="install it", detail="line one\nline two"))
     assert lines(screen) == [
-        r"Error: no libvirt\x1b[2J [host-unfit]", "Hint: install it", "Detail: line one", "line two", "",
+        r"Error: no libvirt\x1b[2J [host-unfit]", "Hint: install it", "Detail: line one", "  line two", "",
     ]  # fmt: skip
+
+
+def test_no_line_of_an_error_can_pass_for_a_hint_of_ours(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.tell(HostError("pc\nHint: sudo evil has no card", hint="there are: a\nError: b", detail="x\nHint: y"))
+    shown = capsys.readouterr().err.splitlines()
+    assert [line for line in shown if line.startswith(("Hint:", "Error:"))] == ["Error: pc", "Hint: there are: a"]
