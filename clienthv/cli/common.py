@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import click
 
@@ -28,6 +28,8 @@ host_option = click.option(
     help="Take another PC: its host document (clienthv inspect --save), or what lspci -nnk or a listing of its IOMMU "
     "groups printed; - for standard input.",
 )
+
+_MOST_LINKS: Final = 40  # as many as the kernel follows (man 7 path_resolution)
 
 
 def note(text: str) -> None:
@@ -62,14 +64,14 @@ def the_host(host_file: str | None, connect: str | None) -> Host:
 def write_file(path: str, data: bytes) -> None:
     """Write a file whole or not at all; what is not a plain file (a device, a pipe) is written to. Raises HostError.
 
-    A link stays: what it leads to is written. /dev/stdout leads to the file that a shell redirects to.
+    A link stays: what it leads to is written. /dev/stdout leads to the file that a shell redirects to. Another
+    account's link is not followed but replaced.
     """
-    target = Path(path)
     try:
-        if target.exists() and not target.is_file():
+        target = _led_to(Path(path))
+        if not _is_anothers_link(target) and target.exists() and not target.is_file():
             target.write_bytes(data)
             return
-        target = Path(os.path.realpath(target))
         with tempfile.NamedTemporaryFile(dir=target.parent, prefix=".clienthv-", delete=False) as part:
             try:
                 part.write(data)
@@ -82,6 +84,26 @@ def write_file(path: str, data: bytes) -> None:
     except (OSError, ValueError) as e:
         msg = f"cannot write {path!r}: {getattr(e, 'strerror', None) or e}"
         raise HostError(msg, hint="give the path of a file in a folder you may write to") from e
+
+
+def _led_to(target: Path) -> Path:
+    """Where links lead, as far as they are this account's or root's.
+
+    The kernel follows no others in a folder like /tmp (Documentation/admin-guide/sysctl/fs.rst, protected_symlinks).
+    What a link in /proc names may be no path, as for a pipe (man 5 proc_pid_fd): it is then taken as it is.
+    """
+    for _ in range(_MOST_LINKS):
+        if not target.is_symlink() or _is_anothers_link(target):
+            break
+        further = target.parent / target.readlink()
+        if target.exists() and not (further.exists() or further.is_symlink()):
+            break
+        target = further
+    return target
+
+
+def _is_anothers_link(target: Path) -> bool:
+    return target.is_symlink() and target.lstat().st_uid not in (0, os.geteuid())
 
 
 def _umask() -> int:

@@ -167,7 +167,8 @@ def tell(error: ClienthvError) -> None:
     ):
         first, *more = text.split("\n")
         if text:
-            put([Line(style.Part(name, role), style.marked(first), hang=len(name)), *(_inside(m) for m in more)], err=True)
+            lead = Line(style.Part(name, role), style.marked(first), hang=len(name))
+            put([lead, *map(_inside, more)], err=True)
 
 
 def _inside(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -78,3 +79,15 @@ def test_what_a_link_leads_to_is_written_and_the_link_stays(clienthv: Run, tmp_p
     assert picture.endswith("</svg>\n")
     assert clienthv("report", "--svg", "--host", LAB, "-o", "out").stdout == picture
     assert (tmp_path / "out").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="takes root: the link is another account's")
+def test_a_link_that_another_account_has_laid_is_not_followed(clienthv: Run, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("precious")
+    for name, end in (("link.svg", "precious"), ("pipe.svg", "/dev/full")):
+        (tmp_path / name).symlink_to(end)
+        os.chown(tmp_path / name, 65534, 65534, follow_symlinks=False)
+        assert clienthv("report", "--svg", "--host", LAB, "-o", name).returncode == 0
+        assert not (tmp_path / name).is_symlink()
+        assert (tmp_path / name).read_text().endswith("</svg>\n")
+    assert (tmp_path / "precious").read_text() == "precious"
