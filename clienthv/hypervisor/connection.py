@@ -167,12 +167,15 @@ class Connection:
             msg = f"{self.uri} leads to another PC, {name}; clienthv makes VMs for the PC it runs on"
             raise HostError(msg, hint="run clienthv there; for a plan: inspect --save there, plan --host here")
 
+    def _quietly(self) -> contextlib.AbstractContextManager[None]:
+        return unheard() if self._embedded is not None else contextlib.nullcontext()
+
     def domains(self) -> Iterator[Domain]:
         """Every domain of this connection, running or not."""
         with translated("list the VMs"):
             handles = self._handle.listAllDomains(0)
         for handle in handles:
-            yield Domain(handle)
+            yield Domain(handle, self._quietly)
 
     def find(self, name: str) -> Domain | None:
         """The domain of that name, or None."""
@@ -190,13 +193,14 @@ class Connection:
     def define(self, xml: str, name: str) -> Domain:
         """Define a domain, checked by libvirt against its schema (VIR_DOMAIN_DEFINE_VALIDATE)."""
         with translated(f"define VM {name}"):
-            return Domain(self._handle.defineXMLFlags(xml, libvirt().VIR_DOMAIN_DEFINE_VALIDATE))
+            handle = self._handle.defineXMLFlags(xml, libvirt().VIR_DOMAIN_DEFINE_VALIDATE)
+        return Domain(handle, self._quietly)
 
     def screenshot(self, domain: Domain) -> tuple[str, bytes]:
         """The guest's first screen: its MIME type and the picture's bytes."""
         with translated(f"take a picture of VM {domain.name}'s screen"):
             stream = self._handle.newStream(0)
-            with unheard() if self._embedded is not None else contextlib.nullcontext():
+            with self._quietly():
                 mime = domain.handle.screenshot(stream, 0, 0)
             chunks = []
             while chunk := stream.recv(1 << 18):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum, unique
 from typing import Any
 
@@ -50,10 +52,14 @@ INTERNAL_ERROR = "an internal error of QEMU (instructions that this KVM cannot r
 
 
 class Domain:
-    """A domain of an open connection."""
+    """A domain of an open connection.
 
-    def __init__(self, handle: Any) -> None:
+    ``quietly`` is entered around calls that have libvirt start processes in ours.
+    """
+
+    def __init__(self, handle: Any, quietly: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         self.handle = handle
+        self._quietly = quietly
 
     @property
     def name(self) -> str:
@@ -155,7 +161,7 @@ class Domain:
 
     def start(self) -> None:
         """Start it."""
-        with translated(f"start VM {self.name}"):
+        with translated(f"start VM {self.name}"), self._quietly():
             self.handle.create()
 
     def ask_to_shut_down(self) -> None:
@@ -167,7 +173,7 @@ class Domain:
         """Pull its plug. A domain that stopped by itself in the meantime is fine."""
         if not self.is_active():
             return
-        with translated(f"stop VM {self.name}"):
+        with translated(f"stop VM {self.name}"), self._quietly():
             try:
                 self.handle.destroy()
             except libvirt().libvirtError:
