@@ -39,6 +39,13 @@ def gone(heard: Path) -> bool:
     return not Path("/proc", (heard / "pid").read_text().strip()).exists()
 
 
+def heard_of(heard: Path) -> None:
+    """Wait until the program has come to say who it is."""
+    deadline = time.monotonic() + 20
+    while not ((heard / "pid").exists() and (heard / "pid").read_text()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
 def nothing(_: BinaryIO) -> None:
     pass
 
@@ -118,6 +125,7 @@ def test_a_command_that_says_much_before_it_reads_keeps_nobody_waiting(heard: Pa
 def test_where_feeding_fails_the_command_ends_and_the_reason_is_told(heard: Path) -> None:
     def feed(out: BinaryIO) -> None:
         out.write(b"half")
+        heard_of(heard)
         raise DiskError("the image changes")
 
     before = open_files()
@@ -133,7 +141,13 @@ def test_an_interrupt_ends_the_command_and_is_heard(heard: Path, deaf: str, size
     """Whether it waits for the command to read, or to end, and whatever the command makes of it."""
     us = threading.main_thread().ident
     assert us is not None
-    timer = threading.Timer(1, signal.pthread_kill, (us, signal.SIGINT))
+
+    def interrupt() -> None:
+        heard_of(heard)
+        time.sleep(0.5)
+        signal.pthread_kill(us, signal.SIGINT)
+
+    timer = threading.Timer(0.5, interrupt)
     command = ["sh", "-c", f"{deaf}exec sleep 60"]
     before, began = open_files(), time.monotonic()
     timer.start()
