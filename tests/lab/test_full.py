@@ -47,6 +47,7 @@ def test_performance_passes_the_gpu_and_a_virtual_function(pc: Pc, untouched: Un
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_two_guests_talk_over_virtual_functions_of_one_card(pc: Pc, untouched: Untouched) -> None:
     nic = {"prefer": ["vf"], "select": [pc.function(SRIOV_NIC)]}
     for number in (1, 2):
@@ -59,6 +60,7 @@ def test_two_guests_talk_over_virtual_functions_of_one_card(pc: Pc, untouched: U
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_of_two_vms_that_want_the_one_gpu_one_has_it_and_the_other_runs_on_virtio(pc: Pc, untouched: Untouched) -> None:
     wants = {"gpu": {"prefer": ["passthrough", "paravirtual"]}, "display": {"prefer": ["emulated"]}}
     for name in ("first", "second"):
@@ -76,6 +78,7 @@ def test_of_two_vms_that_want_the_one_gpu_one_has_it_and_the_other_runs_on_virti
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_a_trusted_virtual_function_is_trusted_by_the_card(pc: Pc, untouched: Untouched) -> None:
     card = pc.function(SRIOV_NIC)
     interface = pc.interface(SRIOV_NIC)
@@ -89,6 +92,7 @@ def test_a_trusted_virtual_function_is_trusted_by_the_card(pc: Pc, untouched: Un
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_portable_touches_no_device_and_shows_virtio_alone(pc: Pc, untouched: Untouched) -> None:
     pc.up("portable", "--new-disk", "64 MiB", work="write=vda")
     assert pc.state() == untouched()
@@ -150,6 +154,7 @@ def test_3d_needs_a_render_node_and_says_so(pc: Pc, untouched: Untouched) -> Non
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_hyperv_and_a_level_of_x86_64_are_what_the_guest_sees(pc: Pc, untouched: Untouched) -> None:
     name = pc.profile("levels", cpu={"prefer": ["hardware-virtualization"], "model": "x86-64-v2"})
     path = f"/etc/clienthv/profiles/{name}.toml"
@@ -165,6 +170,7 @@ def test_hyperv_and_a_level_of_x86_64_are_what_the_guest_sees(pc: Pc, untouched:
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_a_whole_card_alone_in_its_group_moves(pc: Pc, untouched: Untouched) -> None:
     card = pc.function("8086:10d3")
     pc.up(pc.profile("whole", nic={"prefer": ["passthrough"], "select": [card]}))
@@ -189,6 +195,7 @@ def test_a_group_is_not_split(pc: Pc, untouched: Untouched) -> None:
     assert pc.state() == untouched()
 
 
+@pytest.mark.long
 def test_a_group_moves_whole(pc: Pc, untouched: Untouched) -> None:
     card, sound = pc.function("8086:100e"), pc.function("8086:2415")
     both = {

@@ -108,7 +108,8 @@ def tell(capsys: pytest.CaptureFixture[str], words: str) -> None:
 # --- killed
 
 
-@pytest.mark.parametrize("what", ["kill", pytest.param("killed-before", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("what", ["kill", "killed-before"])
 def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(
     pc: Pc, host: Before, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -136,6 +137,7 @@ def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(
     assert wanted <= set(steps)
 
 
+@pytest.mark.long
 def test_a_guest_that_ended_or_was_destroyed_by_others_is_cleaned_up_by_status_and_by_recover(
     pc: Pc, host: Before
 ) -> None:
@@ -264,6 +266,7 @@ def test_qemu_that_is_killed_at_its_start(pc: Pc, host: Before) -> None:
     assert host.state() == untouched
 
 
+@pytest.mark.long
 def test_huge_pages_that_are_gone(pc: Pc, host: Before) -> None:
     profile = pc.profile("no-pages")
     pc.ok(f"sed -i 's/^memory = .*/&\\nhugepages = true/' /etc/clienthv/profiles/{profile}.toml")
@@ -309,6 +312,7 @@ def test_a_disk_that_is_full_while_an_image_is_made(pc: Pc, host: Before) -> Non
     assert host.state() == untouched
 
 
+@pytest.mark.long
 def test_a_kvm_that_goes_away(pc: Pc, host: Before) -> None:
     profile = pc.profile("no-kvm")
     try:
@@ -320,6 +324,7 @@ def test_a_kvm_that_goes_away(pc: Pc, host: Before) -> None:
     pc.down(profile, "--force")
 
 
+@pytest.mark.long
 def test_a_uefi_firmware_that_is_described_and_not_there(pc: Pc, host: Before) -> None:
     described = {
         "interface-types": ["uefi"],
