@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.lab, pytest.mark.parametrize("pc", ["iommu-off"], indirect=True, scope="session")]
 
 MENU, DEFAULTS = "/boot/grub/grub.cfg", "/etc/default/grub"
-# libvirt writes down there by itself what it has started with.
-FOUND = "find /etc /boot/grub -path /etc/libvirt -prune -o"
+# libvirt writes down in the first by itself what it has started with, Debian in the second that the PC has started.
+FOUND = "find /etc /boot/grub -path /etc/libvirt -prune -o -path /boot/grub/grubenv -prune -o"
 FILES = f"{FOUND} -type f -exec sha256sum {{}} + ; {FOUND} -printf '%p %m %U %G %l\\n'"
 RESTART_WITHIN = 300
 
