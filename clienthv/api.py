@@ -100,7 +100,7 @@ def doctor(host: Host, names_or_paths: Sequence[str] = ()) -> Diagnosis:
     from clienthv import doctor as doctors
 
     wishes = sets.of(tuple(names_or_paths)) if names_or_paths else _every_profile()
-    return doctors.examine(host, [w._replace(guest=guests.read(w.profile.guest.os)) for w in wishes])
+    return doctors.examine(host, _known(wishes))
 
 
 def _every_profile() -> tuple[Wish, ...]:
@@ -133,12 +133,16 @@ def plan_together(host: Host, wishes: Sequence[Wish]) -> Plans:
     """One plan for each of several VMs that can run together on this host, and what osinfo-db says of each guest."""
     from clienthv import joint
 
-    known = [w._replace(guest=w.guest or guests.read(w.profile.guest.os)) for w in wishes]
-    return joint.plan(host, known)
+    return joint.plan(host, _known(wishes))
+
+
+def _known(wishes: Sequence[Wish]) -> list[Wish]:
+    """VMs with what osinfo-db says of their guests."""
+    return [w._replace(guest=w.guest or guests.read(w.profile.guest.os)) for w in wishes]
 
 
 def overview(host: Host, plans: Plans, wishes: Sequence[Wish]) -> Overview:
-    """All that is said of a host and of the VMs planned for it, for a page or a picture. Pure."""
+    """All that is said of a host and of the VMs planned for it, for a page or a picture."""
     from clienthv import doctor as doctors
     from clienthv.model import topology
     from clienthv.strategies import evidence
@@ -151,7 +155,7 @@ def overview(host: Host, plans: Plans, wishes: Sequence[Wish]) -> Overview:
         roots=topology.topology(host),
         devices=verdicts_on,
         plans=plans,
-        diagnosis=doctors.examine(host, wishes),
+        diagnosis=doctors.examine(host, _known(wishes)),
         of_functions={f.address: evidence.of_function(f, host) for f in host.pci},
         of_rejected={r: evidence.of_rejected(r, host) for r in rejected},
     )
