@@ -275,7 +275,7 @@ def _extend(path: Path, text: bytes) -> None:
         finally:
             os.close(handle)
         if not there:
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
 
 
 def _replace(path: Path, entries: Iterable[Entry]) -> None:
@@ -289,13 +289,14 @@ def _replace(path: Path, entries: Iterable[Entry]) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
-            _sync_folder(path.parent)
+            sync_folder(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             raise
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Have on the disk which files a folder has (fsync). Raises OSError."""
     handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)

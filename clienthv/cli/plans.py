@@ -17,21 +17,25 @@ from clienthv.model import plan as plan_model
 from clienthv.model import plans as plans_model
 from clienthv.model import values
 from clienthv.model.plans import Plans
+from clienthv.model.wish import Wish
 
 if TYPE_CHECKING:
     from clienthv.lifecycle.foreseeing import Foreseen
 
 
-@click.command("plan", epilog="Example: clienthv plan performance --explain")
-@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...", shell_complete=completing.vm_or_profile)
-@host_option
-@click.option(
+set_option = click.option(
     "--set",
     "set_file",
     metavar="FILE",
     shell_complete=completing.file,
     help="Plan the VMs of this TOML file, each with its priority.",
 )
+
+
+@click.command("plan", epilog="Example: clienthv plan performance --explain")
+@click.argument("profile", nargs=-1, metavar="[NAME|PROFILE]...", shell_complete=completing.vm_or_profile)
+@host_option
+@set_option
 @click.option("--new", is_flag=True, help="Plan the profile, even if there is a VM of that name.")
 @click.option("--explain", is_flag=True, help="Show every rejected strategy with its reason and what would change it.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan document.")
@@ -81,10 +85,7 @@ def _plan_together(
     connect: str | None, names: tuple[str, ...], host_file: str | None, set_file: str | None, *, explain: bool,
     as_json: bool,
 ) -> None:  # fmt: skip
-    if set_file is not None and names:
-        msg = "give either profiles or --set, not both"
-        raise UsageError(msg, hint="name all profiles in the set's file")
-    asked = sets.load(Path(set_file)) if set_file is not None else sets.of(names)
+    asked = asked_for(set_file, names)
     plans = api.plan_together(the_host(host_file, connect), asked)
     if as_json:
         click.echo(plans_model.encode(plans), nl=False)
@@ -93,6 +94,16 @@ def _plan_together(
 
         show(report.together(plans, explain=explain))
     missing_plans(plans)
+
+
+def asked_for(set_file: str | None, names: tuple[str, ...]) -> tuple[Wish, ...]:
+    """The VMs of a set's file, or of these profiles. Raises UsageError for both at once, and what reading them does."""
+    if set_file is None:
+        return sets.of(names)
+    if names:
+        msg = "give either profiles or --set, not both"
+        raise UsageError(msg, hint="name all profiles in the set's file")
+    return sets.load(Path(set_file))
 
 
 def missing_plans(plans: Plans) -> None:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import click
 
-from clienthv import api, profiles, sets
+from clienthv import api, profiles
 from clienthv.cli import completing
 from clienthv.cli.common import host_option, the_host, write_file
-from clienthv.cli.plans import missing_plans, of_a_vm
-from clienthv.errors import UsageError
+from clienthv.cli.plans import asked_for, missing_plans, of_a_vm, set_option
 from clienthv.model.plans import Member, Plans
 from clienthv.model.wish import Wish
 
@@ -26,13 +23,7 @@ from clienthv.model.wish import Wish
     help="Write to this file; without it, to standard output.",
 )
 @click.option("--svg", "as_svg", is_flag=True, help="Only the picture of the PCI topology, as SVG.")
-@click.option(
-    "--set",
-    "set_file",
-    metavar="FILE",
-    shell_complete=completing.file,
-    help="Plan the VMs of this TOML file, each with its priority.",
-)
+@set_option
 @click.option("--new", is_flag=True, help="Plan the profile, even if there is a VM of that name.")
 @click.pass_obj
 def report_command(
@@ -45,18 +36,16 @@ def report_command(
     one, balanced is used. Several are planned together, as plan does it; with a VM's NAME the page shows what up would
     do with that VM. Changes nothing.
     """
-    if set_file is not None and profile:
-        msg = "give either profiles or --set, not both"
-        raise UsageError(msg, hint="name all profiles in the set's file")
-    vm = of_a_vm(connect, profile[0]) if len(profile) == 1 and host_file is None and not new else None
+    alone = len(profile) == 1 and set_file is None
+    vm = of_a_vm(connect, profile[0]) if alone and host_file is None and not new else None
     asked: tuple[Wish, ...]
     if vm is not None:
         host, asked = vm.host, (Wish(profile[0], vm.asked.profile),)
         planned = Member(name=profile[0], priority=0, plan=vm.plan, problem=None, claims=())
         plans = Plans(host=host.name, vms=(planned,), warnings=())
     else:
+        asked = asked_for(set_file, profile or (() if set_file is not None else (profiles.DEFAULT,)))
         host = the_host(host_file, connect)
-        asked = sets.load(Path(set_file)) if set_file is not None else sets.of(profile or (profiles.DEFAULT,))
         plans = api.plan_together(host, asked)
     overview = api.overview(host, plans, asked)
     if as_svg:

@@ -100,9 +100,7 @@ def _isolation(host: Host) -> Iterator[Ability]:
             False: "libvirt offers none",
             None: "what libvirt offers is not recorded",
         }[vfio],
-        evidence=()
-        if offered is None
-        else (Evidence(file=_DOMCAPS, value=f"hostdev pciBackend: {', '.join(offered.pci_backends) or 'none'}"),),
+        evidence=() if offered is None else (_offer("hostdev pciBackend", offered.pci_backends),),
     )
 
 
@@ -226,7 +224,7 @@ def _shown(host: Host, code: str) -> tuple[Evidence, ...]:
     if code in ("uefi", "secure-boot"):
         secure = f", secure boot: {'yes' if offered.secure_boot else 'no'}"
         return (Evidence(file=_DOMCAPS, value=f"firmware: {', '.join(offered.firmware) or 'none'}{secure}"),)
-    graphics = Evidence(file=_DOMCAPS, value=f"graphics: {', '.join(offered.graphics) or 'none'}")
+    graphics = _offer("graphics", offered.graphics)
     nodes = [f.render_node for f in screens.gpus_of(host) if f.render_node]
     return (graphics,) if code == "spice" else (graphics, Evidence(file="/dev/dri", value=", ".join(nodes) or "absent"))
 
@@ -243,9 +241,7 @@ def _tpm(host: Host) -> Iterator[Ability]:
             False: "swtpm is missing",
             None: "what libvirt offers is not recorded",
         }[emulated],
-        evidence=()
-        if offered is None
-        else (Evidence(file=_DOMCAPS, value=f"tpm: {', '.join(offered.tpm_backends) or 'none'}"),),
+        evidence=() if offered is None else (_offer("tpm", offered.tpm_backends),),
     )
     yield Ability(
         code="host-tpm",
@@ -256,3 +252,8 @@ def _tpm(host: Host) -> Iterator[Ability]:
         if host.tpm_device is None
         else (Evidence(file="/dev/tpm0", value="present" if host.tpm_device else "absent"),),
     )
+
+
+def _offer(what: str, names: tuple[str, ...]) -> Evidence:
+    """What libvirt says that it has of something."""
+    return Evidence(file=_DOMCAPS, value=f"{what}: {', '.join(names) or 'none'}")

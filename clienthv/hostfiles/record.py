@@ -17,6 +17,7 @@ from typing import Annotated, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from clienthv import journal
 from clienthv.errors import DocumentError, HostError
 from clienthv.hostfiles.files import Content
 from clienthv.model.installation import Group, Regenerate
@@ -127,11 +128,7 @@ class Record:
             finally:
                 os.close(handle)
             if not there:
-                folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                try:
-                    os.fsync(folder)
-                finally:
-                    os.close(folder)
+                journal.sync_folder(self._path.parent)
 
 
 def read(path: Path) -> tuple[Entry, ...]:

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from clienthv.drafts import Gpu
-from clienthv.model import values
 from clienthv.model.devices import Reset
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Strategy
 from clienthv.report import plans
@@ -43,7 +42,7 @@ def _changes(before: Plan, after: Plan) -> Iterator[Line]:
     for decision in after.decisions:
         if _shown(decision) != _shown(known.get(decision.name)):
             yield _line(f"{decision.kind}: {decision.strategy}: {plans.what(decision)}")
-    if (size := _size(after)) != _size(before):
+    if (size := plans.size(after)) != plans.size(before):
         yield _line(f"size: {size}")
     warned = {w.code for w in before.warnings}
     new = [w for w in after.warnings if w.code not in warned]
@@ -67,10 +66,6 @@ def _shown(decision: Decision | None) -> tuple[object, ...]:
     if decision is None:
         return ()
     return decision.strategy, decision.device, decision.model, decision.functions, decision.backing
-
-
-def _size(plan: Plan) -> str:
-    return f"{plan.vcpus} vCPU{'s' if plan.vcpus > 1 else ''}, {values.format_mib(plan.memory_mib)}"
 
 
 def _tie(plan: Plan) -> str:

@@ -8,13 +8,12 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from clienthv import __version__
-from clienthv.model import values
 from clienthv.model.advice import Advice
 from clienthv.model.host import Host, RoleName
 from clienthv.model.overview import Overview
 from clienthv.model.plan import HOST_DEVICES, Kind, Plan, Strategy
 from clienthv.model.plans import Member
-from clienthv.report import layout, svg
+from clienthv.report import layout, plans, svg
 from clienthv.report.details import Link, Objection, Use, against, details, places
 from clienthv.report.rows import ROLE_WORDS, rows
 
@@ -199,7 +198,7 @@ def _vm(number: int, member: Member, overview: Overview, where: dict[str, str]) 
     plan = member.plan
     if plan is None:
         return Vm(number, member.name, member.priority, None, "", member.problem or "no plan", (), ())
-    size = f"{plan.vcpus} vCPU{'' if plan.vcpus == 1 else 's'}, {values.format_mib(plan.memory_mib)}"
+    size = plans.size(plan)
     lines = tuple(_lines(plan, overview, where))
     kinds = {k.value for k in _SHORT}
     short = tuple((line.kind, line.strategy, line.taken) for line in lines if line.kind in kinds)

@@ -12,8 +12,7 @@ from clienthv.report.style import Line, Part, Role, below, marked
 
 def lines(plan: Plan, *, explain: bool = False) -> Iterator[str]:
     """A line for each device; with ``explain``, every rejected rung below it; then host changes and warnings."""
-    size = f"{plan.vcpus} vCPU{'s' if plan.vcpus > 1 else ''}, {values.format_mib(plan.memory_mib)}"
-    yield Line(Part(f"Plan for profile {plan.profile} on {plan.host}:", Role.HEADING), f" {size}")
+    yield Line(Part(f"Plan for profile {plan.profile} on {plan.host}:", Role.HEADING), f" {size(plan)}")
     yield ""
     kind_width = max(len(d.kind) for d in plan.decisions)
     strategy_width = max(len(d.strategy) for d in plan.decisions)
@@ -39,6 +38,11 @@ def warning(warned: Warned) -> Line:
 def _taken(decision: Decision) -> Role:
     """Whether it is the best rung of the ladder: whether a rung above was refused."""
     return Role.WORSE if any(r.strategy is not decision.strategy for r in decision.rejected) else Role.GOOD
+
+
+def size(plan: Plan) -> str:
+    """Virtual processors and memory."""
+    return f"{plan.vcpus} vCPU{'s' if plan.vcpus > 1 else ''}, {values.format_mib(plan.memory_mib)}"
 
 
 def together(plans: Plans, *, explain: bool = False) -> Iterator[str]:
