@@ -99,6 +99,11 @@ def gone(pc: Pc, name: str, *more: str) -> None:
     pc.ok("rm -f /var/lib/clienthv/images/*")
 
 
+def on_huge_pages(pc: Pc, profile: str) -> None:
+    """Let a profile's VMs have their memory on huge pages."""
+    pc.ok(f"sed -i 's/^memory = .*/&\\nhugepages = true/' /etc/clienthv/profiles/{profile}.toml")
+
+
 def tell(capsys: pytest.CaptureFixture[str], words: str) -> None:
     """Say what was seen, also of a test that passes."""
     with capsys.disabled():
@@ -114,6 +119,7 @@ def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(
     pc: Pc, host: Before, what: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     profile = pc.profile("killed", gpu=PASSED, nic=VIRTUAL | {"trust": True}, disk={"prefer": ["paravirtual"]})
+    on_huge_pages(pc, profile)
     untouched, steps = host.state(), []
     for number in itertools.count(1):
         killed = meddled(pc, what, str(number), "up", profile, "--new-disk", "64 MiB", *BOOT)
@@ -133,8 +139,58 @@ def test_a_clienthv_that_is_killed_at_any_step_is_undone_by_recover(
     gone(pc, profile)
     tell(capsys, f"{what}: {len(steps)} steps: {' '.join(steps)}")
     wanted = {"link-up", "vf-autoprobe", "create-vfs", "vf-trust", "load-module", "driver", "driver-override", "image",
-              "domain"}  # fmt: skip
+              "hugepages", "domain"}  # fmt: skip
     assert wanted <= set(steps)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("what", "value"), [("kill", "1"), ("killed-before", "2")])
+@pytest.mark.parametrize("command", ["recover", "down"])
+def test_a_clienthv_that_is_killed_again_and_again_while_it_gives_back_comes_to_the_end(
+    pc: Pc, host: Before, command: str, what: str, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each run is killed one line of the journal after the last: at every step of the way back."""
+    untouched, devices = host.state(), {"gpu": PASSED, "nic": VIRTUAL | {"trust": True}}
+    profile = pc.profile("back", **devices, disk={"prefer": ["paravirtual"]})
+    started = [profile, "--new-disk", "64 MiB", *BOOT]
+    if command == "down":
+        assert pc.clienthv("up", *started).rc == 0
+        again = ["down", profile, "--undefine", "--force"]
+    else:  # of a start that fails at its end, when all has been made
+        assert meddled(pc, "at-define", "kill -9 $PPID; sleep 1", "up", *started).rc in (-9, 137)
+        again = ["recover"]
+    for number in itertools.count():  # noqa: B007
+        done = meddled(pc, what, value, *again)
+        if done.rc not in (-9, 137):
+            break
+    assert done.rc == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    pc.ok("clienthv recover")
+    if command == "down":
+        pc.ok("rm -f /var/lib/clienthv/images/*")
+    assert host.state() == untouched
+    tell(capsys, f"{command}, {what}: {number} times")
+    assert number >= 5
+
+
+@pytest.mark.long
+def test_the_timer_gives_back_what_a_guest_had_that_ended(pc: Pc, host: Before) -> None:
+    untouched = host.state()
+    units = Path(__file__).parents[2] / "docs" / "systemd"
+    for unit in ("service", "timer"):
+        text = (units / f"clienthv-recover.{unit}").read_text()
+        pc.put(text.replace("OnBootSec=30s", "OnActiveSec=1s"), f"/run/systemd/system/clienthv-recover.{unit}")
+    pc.up(pc.profile("timed", gpu=PASSED, nic=VIRTUAL))
+    pc.ok("virsh destroy timed && virsh undefine timed")
+    pc.ok("systemctl daemon-reload && systemctl start clienthv-recover.timer")
+    try:
+        pc.ok("for i in $(seq 120); do [ -s /var/lib/clienthv/*.jsonl ] || exit 0; sleep 1; done; exit 1")
+        log = pc.ok("journalctl --no-pager --unit clienthv-recover.service")
+    finally:
+        pc.ok("systemctl stop clienthv-recover.timer && rm /run/systemd/system/clienthv-recover.*")
+        pc.ok("systemctl daemon-reload")
+    assert "is 0 again" in log, log
+    assert host.state() == untouched
 
 
 @pytest.mark.long
@@ -234,6 +290,23 @@ def test_a_member_of_the_group_that_goes_back_to_its_driver_is_taken_again(pc: P
     pc.down(profile, "--force")
 
 
+def test_a_device_whose_reset_methods_are_taken_away_runs_with_a_warning(pc: Pc, host: Before) -> None:
+    untouched = host.state()
+    address = pc.function(PLAIN_NIC)
+    method = f"/sys/bus/pci/devices/{address}/reset_method"
+    assert pc.ok(f"cat {method}").strip(), "there is one to take away"
+    profile = pc.profile("no-reset", nic={"prefer": ["passthrough", "emulated"], "select": [address]})
+    for command, warned in ((f"echo > {method}", False), ("true", True)):  # between plan and start; before the plan
+        done = meddled(pc, "at-define", command, "up", profile, *BOOT)
+        assert done.rc == 0, done.stdout + done.stderr
+        assert ("reset-unknown" in done.stdout) is warned, done.stdout
+        assert strategies(pc, profile)["nic0"] == "passthrough"
+        assert pc.driver(address) == "vfio-pci"
+        pc.down(profile, "--force")
+    pc.ok(f"echo default > {method}")
+    assert host.state() == untouched
+
+
 def test_a_device_that_is_removed_between_plan_and_start(pc: Pc, host: Before) -> None:
     profile = pc.profile("removed", nic={"prefer": ["passthrough", "emulated"], "select": [pc.function(PLAIN_NIC)]})
     address = pc.function(PLAIN_NIC)
@@ -269,7 +342,7 @@ def test_qemu_that_is_killed_at_its_start(pc: Pc, host: Before) -> None:
 @pytest.mark.long
 def test_huge_pages_that_are_gone(pc: Pc, host: Before) -> None:
     profile = pc.profile("no-pages")
-    pc.ok(f"sed -i 's/^memory = .*/&\\nhugepages = true/' /etc/clienthv/profiles/{profile}.toml")
+    on_huge_pages(pc, profile)
     pages = "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
     with_pages = pc.up(profile)
     assert "make 128 huge pages of 2048 KiB" in with_pages
