@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from clienthv import guests, render
+from clienthv import guests, process, render
 from clienthv.errors import ClienthvError, UsageError
 from clienthv.hypervisor import Connection
 from clienthv.journal import Journal
@@ -18,7 +18,6 @@ from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.preparing import Ready
 from clienthv.lifecycle.remembered import Remembered
 from clienthv.lifecycle.returning import Site
-from clienthv.lifecycle.undisturbed import undisturbed
 from clienthv.model.faults import Fault
 from clienthv.model.host import Host
 from clienthv.model.plan import Kind, Plan, Strategy
@@ -105,7 +104,7 @@ def without(wish: Asked, failure: BaseException, ready: Ready | None, say: live.
 @contextmanager
 def undoing(say: live.Say) -> Iterator[None]:
     """Undo after a failure, whose own words go first. A second interrupt waits until that is done."""
-    with undisturbed():
+    with process.undisturbed():
         try:
             yield
         except (ClienthvError, OSError) as e:

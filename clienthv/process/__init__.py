@@ -27,6 +27,7 @@ from clienthv.process.system import (
     make_boot_menu,
     remove_packages,
 )
+from clienthv.process.undisturbed import undisturbed
 from clienthv.process.viewers import become_console, become_window, window_by_address, window_by_libvirt
 
 __all__ = [
@@ -61,6 +62,7 @@ __all__ = [
     "set_nvme_online",
     "set_nvme_primary",
     "set_vf_trust",
+    "undisturbed",
     "vf_trust",
     "window_by_address",
     "window_by_libvirt",

@@ -15,6 +15,7 @@ from types import MappingProxyType
 from typing import Final, NamedTuple
 
 from clienthv.errors import DiskError, HostError
+from clienthv.process.undisturbed import heard_later
 
 SECONDS: Final = 30
 _log: Final = logging.getLogger(__name__)
@@ -65,27 +66,23 @@ def run(
 ) -> tuple[int, str, str]:
     """Run a program in the C locale; its exit code and what it said. Raises TimeoutError, and leaves it alone then.
 
-    ``subprocess.run`` would wait for it without end: the kernel may keep it, whatever signal it gets. An interrupt
-    waits for it too, so that nothing comes to pass after it was undone.
+    ``subprocess.run`` would wait for it without end: the kernel may keep it, whatever signal it gets. No signal ends
+    the wait, be it the second or the third: they are heard when the program has ended, so that nothing comes to pass
+    after it was undone.
     """
     began = time.monotonic()
-    child = subprocess.Popen(
-        command, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True, errors="replace", env={"PATH": os.defpath, "LC_ALL": "C", **more},
-        start_new_session=True,
-    )  # fmt: skip
-    try:
-        out, told = child.communicate(given, timeout=within)
-    except subprocess.TimeoutExpired as e:
-        abandon(child)
-        ended(command, None, began)
-        raise TimeoutError from e
-    except BaseException:
+    with heard_later():
+        child = subprocess.Popen(
+            command, stdin=subprocess.PIPE if given is not None else subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, errors="replace", env={"PATH": os.defpath, "LC_ALL": "C", **more},
+            start_new_session=True,
+        )  # fmt: skip
         try:
-            child.communicate(timeout=within)
-        except subprocess.TimeoutExpired:
+            out, told = child.communicate(given, timeout=within)
+        except subprocess.TimeoutExpired as e:
             abandon(child)
-        raise
+            ended(command, None, began)
+            raise TimeoutError from e
     ended(command, child.returncode, began)
     return child.returncode, out, told
 

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from clienthv.lifecycle.undisturbed import undisturbed
+from clienthv.process import undisturbed
 
 
 @pytest.mark.parametrize("others", [0, 1], ids=["alone", "beside another thread"])
