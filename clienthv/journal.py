@@ -70,6 +70,10 @@ _Line: TypeAlias = Entry | _Undone | _Started
 _DECODER: Final = msgspec.json.Decoder(_Line)
 
 
+class NotWrittenError(HostError):
+    """A line could not be written: what it announces is not to be done, what it strikes out is looked at again."""
+
+
 class Where(NamedTuple):
     """The journal's file, the kernel's name for the present boot, and the lock, where it is not beside the file."""
 
@@ -254,11 +258,12 @@ def _writing(path: Path) -> Iterator[None]:
         yield
     except OSError as e:
         msg = f"cannot write the journal of host changes {path}: {e.strerror}"
-        raise HostError(msg, hint="nothing is changed without it: check the permissions and the free space") from e
+        hint = "nothing is changed without it: check the permissions and the free space"
+        raise NotWrittenError(msg, hint=hint) from e
 
 
 def _extend(path: Path, text: bytes) -> None:
-    """Add to the file, whole or not at all as far as later readers see (fsync). Raises HostError."""
+    """Add to the file, whole or not at all as far as later readers see (fsync). Raises NotWrittenError."""
     with _writing(path):
         there = path.exists()
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
@@ -279,7 +284,7 @@ def _extend(path: Path, text: bytes) -> None:
 
 
 def _replace(path: Path, entries: Iterable[Entry]) -> None:
-    """Write the file anew: whole or not at all, and on the disk (fsync of file and folder). Raises HostError."""
+    """Write the file anew: whole or not at all, and on the disk (fsync of file and folder). Raises NotWrittenError."""
     part = path.with_name(f".{path.name}.{os.getpid()}")
     with _writing(path):
         try:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 import msgspec
 from lxml import etree
 
-from clienthv import guests, inspect, journal, render
+from clienthv import guests, inspect, journal, process, render
 from clienthv.errors import ClienthvError, GuestError, PlanError, UsageError
 from clienthv.hypervisor import Connection, Domain
 from clienthv.hypervisor.domain import host_functions
@@ -239,7 +239,7 @@ def detach(connection: Connection, name: str, what: Plugged, seconds: float, say
             msg = f"the guest of VM {name} has not let go of the device within {seconds:.0f} s"
             raise GuestError(msg, hint="let the guest eject it, or wait until it has started: it may do so yet")
         time.sleep(0.2)
-    with journal.held(returning.where(), f"clienthv detach {name}", say) as held:
+    with journal.held(returning.where(), f"clienthv detach {name}", say) as held, process.undisturbed():
         if not domain.is_active():
             return [f"VM {name} stopped meanwhile", *returning.finish_or_undo(site, held)]
         _note(domain, tuple(d for d in remembered.attached(domain.xml()) if not _is(d, what, functions)))

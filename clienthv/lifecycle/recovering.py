@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from clienthv import journal
+from clienthv import journal, process
 from clienthv.errors import ClienthvError, HostError
 from clienthv.hypervisor import Choice, Connection
 from clienthv.lifecycle import live, returning
@@ -21,7 +21,7 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
         try:
             # The connection first, as every command has it: an embedded driver is one process's too.
             with Connection(Choice(uri, "named in the journal"), waiting=say) as connection:
-                with journal.held(here, "clienthv recover", say) as held:
+                with journal.held(here, "clienthv recover", say) as held, process.undisturbed():
                     for name in sorted({o.vm for e in held.entries for o in e.owners if o.uri == uri}):
                         site = Site(connection, name)
                         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import NamedTuple
 
-from clienthv import hostchanges, inspect, journal, places
-from clienthv.errors import ClienthvError
+from clienthv import hostchanges, inspect, journal, places, process
+from clienthv.errors import ClienthvError, HostError
 from clienthv.hostchanges import BlockedError, Fate, Outcome
 from clienthv.hypervisor import Connection, Domain, DomainState
-from clienthv.journal import Entry, Journal, Owner, Where
+from clienthv.journal import Entry, Journal, NotWrittenError, Owner, Where
 from clienthv.lifecycle import live, making
 from clienthv.model.change import HANDING_OVER, OF_A_START, Setting, What
 
@@ -69,13 +69,13 @@ def settle(site: Site, say: live.Say) -> list[str]:
     """Undo what a VM that does not run has left changed; of one that runs, bring a start that was cut short to an end.
 
     What was done, in sentences. A VM that left nothing is not worth waiting for another process that has the journal.
-    Raises HostError, DocumentError.
+    A signal that comes meanwhile is heard afterwards. Raises HostError, DocumentError.
     """
     here = where(site.root)
     mine = [e for e in journal.read(here) if site.owner in e.owners]
     if not mine or (_runs(site.connection, site.name) and all(e.by != site.owner for e in mine)):
         return []
-    with journal.held(here, f"giving back what VM {site.name} had", say) as held:
+    with journal.held(here, f"giving back what VM {site.name} had", say) as held, process.undisturbed():
         return finish_or_undo(site, held)
 
 
@@ -95,8 +95,8 @@ def take_back(site: Site, held: Journal, *, begun: bool = False, only: Concerned
 
     ``begun`` is to undo what was made for something that has not come to an end alone, ``only`` what concerns these.
     What a running VM needs too stays, for that VM to be undone after. A change in the way of which something stands
-    stays with this VM, and so does what was changed on the same card before it. What cannot be set back is told when
-    all else has been tried.
+    stays with this VM, and so does what was changed on the same card before it. What cannot be set back, or be struck
+    out of the journal, is told when all else has been tried.
     """
     said: list[str] = []
     stuck: set[str] = set()
@@ -112,8 +112,11 @@ def take_back(site: Site, held: Journal, *, begun: bool = False, only: Concerned
             fate, sentence = _take_back(site, entry, held, taken_over)
         except BlockedError as e:
             fate, sentence = Fate.STILL_NEEDED, e.message
-        except ClienthvError as e:
-            failures.append(e)
+        except NotWrittenError as e:
+            failures.append(e)  # it is undone, and looked at again
+            continue
+        except (ClienthvError, OSError) as e:
+            failures.append(_told(setting, e))
             stuck.add(setting.device)
             continue
         said.extend([sentence] if sentence else [])
@@ -122,8 +125,17 @@ def take_back(site: Site, held: Journal, *, begun: bool = False, only: Concerned
             stuck.add(setting.device)
     if failures:
         first = failures[0]
-        raise type(first)("; ".join([*said, *(e.message for e in failures)]), hint=first.hint, detail=first.detail)
+        words = dict.fromkeys([*said, *(e.message for e in failures)])
+        raise type(first)("; ".join(words), hint=first.hint, detail=first.detail)
     return said
+
+
+def _told(setting: Setting, failure: ClienthvError | OSError) -> ClienthvError:
+    """A failure to undo a change, as an error of ours."""
+    if isinstance(failure, ClienthvError):
+        return failure
+    msg = f"{hostchanges.name_of(setting)} cannot be set back: {failure.strerror or failure}"
+    return HostError(msg, hint="clienthv recover tries again; dmesg may say more")
 
 
 def _take_back(site: Site, entry: Entry, held: Journal, taken_over: set[str]) -> Outcome:
@@ -257,6 +269,7 @@ def withdraw_trust(site: Site, held: Journal) -> None:
     """Undo the trust that VMs left behind which do not run: the function's next guest is not to inherit it."""
     for entry in reversed(held.entries):
         mine = site.owner in entry.owners and _runs(site.connection, site.name)
-        if entry.change.setting.what is What.VF_TRUST and not mine and not running_owners(site, entry):
-            hostchanges.take_back(entry.change, site.root)
+        if entry.change.setting.what is not What.VF_TRUST or mine or running_owners(site, entry):
+            continue
+        if hostchanges.take_back(entry.change, site.root).fate is not Fate.STILL_NEEDED:
             held.forget(entry.change.setting)

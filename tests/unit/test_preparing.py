@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +18,7 @@ from clienthv.lifecycle import live, looking, remembered, returning, stopping
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.preparing import Ready
 from clienthv.lifecycle.returning import Site
+from clienthv.model.change import Change, Setting, What
 from clienthv.model.host import Cpu, DomainCapabilities, Host, Iommu, Kvm, Stack
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
@@ -426,6 +428,52 @@ def test_what_cannot_be_set_back_after_a_failure_is_told_and_the_failure_stays_t
     assert len(pc.entries()) == 3
 
 
+def test_a_full_disk_keeps_no_setting_from_being_set_back(pc: Pc, monkeypatch: Any) -> None:
+    pc.start("a", wish(trust=True))
+    pc.end("a")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(journal.os, "fsync", full)
+        with pytest.raises(HostError, match="No space left"):
+            pc.take_back("a")
+    assert pc.card.state == UNTOUCHED
+    assert len(pc.entries()) == 4, "what could not be struck out is looked at again"
+    assert pc.take_back("a") == ["the trust of virtual function 0 of enp1s0 (0000:01:00.0) is not there any more"]
+    assert pc.entries() == []
+
+
+def test_a_file_that_cannot_be_read_keeps_no_other_device_from_being_set_back(pc: Pc, monkeypatch: Any) -> None:
+    other = Change(setting=Setting(what=What.LOAD_MODULE, device="vfio_pci"), before="absent", after="loaded")
+    pc.start("a", wish())
+    with journal.held(returning.where(pc.card.root), "the test") as held:
+        held.record(other, pc.site("a").owner)
+        held.started(pc.site("a").owner)
+    pc.end("a")
+    take_back = hostchanges.take_back
+
+    def broken(change: Any, root: str) -> Any:
+        if change == other:
+            raise OSError(5, "Input/output error")
+        return take_back(change, root)
+
+    monkeypatch.setattr(hostchanges, "take_back", broken)
+    with pytest.raises(HostError, match="the module vfio_pci cannot be set back: Input/output error"):
+        pc.take_back("a")
+    assert pc.card.state == UNTOUCHED
+    assert pc.entries() == [("load-module", ["a"])]
+
+
+def test_a_trust_that_cannot_be_withdrawn_is_not_forgotten(pc: Pc, monkeypatch: Any) -> None:
+    pc.start("a", wish(trust=True))
+    pc.end("a")
+    monkeypatch.setattr(hostchanges.process, "set_vf_trust", lambda *_, **__: None)
+    pc.start("b", wish())
+    assert ("vf-trust", ["a"]) in pc.entries()
+
+
 # --- down, list and status
 
 
@@ -448,6 +496,22 @@ def test_down_on_a_stopped_vm_undoes_what_it_left_and_says_so(at_root: Pc) -> No
     assert done[0] == "VM a was not running"
     assert any("the number of virtual functions of 0000:01:00.0 is 0 again" in sentence for sentence in done)
     assert at_root.card.state == UNTOUCHED
+
+
+def test_an_interrupt_while_down_gives_back_is_heard_when_that_is_done(at_root: Pc, monkeypatch: Any) -> None:
+    at_root.start("a", wish())
+    at_root.end("a")
+    take_back = hostchanges.take_back
+
+    def interrupted(change: Any, root: str) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return take_back(change, root)
+
+    monkeypatch.setattr(hostchanges, "take_back", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        stopping.down(at_root.connection, "a", HOW, at_root.said.append)  # type: ignore[arg-type]
+    assert at_root.card.state == UNTOUCHED
+    assert at_root.entries() == []
 
 
 def test_down_on_a_vm_that_never_came_to_be_undoes_what_it_left(at_root: Pc, monkeypatch: Any) -> None:
