@@ -26,6 +26,8 @@ __all__ = ["BlockedError", "Fate", "Outcome", "RefusedError", "make", "name_of",
 WITHIN = 20.0
 """Seconds that a change gets to show: a card with 8 functions takes one or two, libvirt's giving back less."""
 
+_ENDS: Final = 5.0
+"""Seconds that a process gets which was left at work."""
 _POLL: Final = 0.05
 _USED: Final = frozenset({What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV, What.NVME_ONLINE})
 """What somebody may be using when it is to be taken back."""
@@ -131,10 +133,10 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     """
     setting = check(change).setting
     what = name_of(setting)
+    if writers := _at_work(setting, root):
+        who = ", ".join(map(str, writers))
+        return Outcome(Fate.STILL_NEEDED, f"{what} may still change: the kernel is still at it, for process {who}")
     if setting.what in HANDING_OVER:
-        if writers := inspect.writers_to(setting.device, root):
-            who = ", ".join(map(str, writers))
-            return Outcome(Fate.STILL_NEEDED, f"{what} may still change: the kernel is still at it, for process {who}")
         functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
     if now is None:
@@ -156,6 +158,22 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         still = value_of(setting, root)
         return Outcome(Fate.STILL_NEEDED, f"{what} was set to {target} and is {still or 'not to be read'} still")
     return Outcome(Fate.UNDONE, f"{what} is {target} again")
+
+
+def _at_work(setting: Setting, root: str) -> set[int]:
+    """The processes that are at work on a setting still: of a clienthv that was killed, or that gave up waiting.
+
+    Most end soon. A driver that does not let go of a function has been waited for already.
+    """
+
+    def found() -> set[int]:
+        return {
+            pid for mark in filter(None, (setting.device, setting.interface)) for pid in inspect.writers_to(mark, root)
+        }
+
+    if setting.what not in HANDING_OVER:
+        _wait(lambda: not found(), _ENDS)
+    return found()
 
 
 def _without(change: Change, now: str) -> str:
@@ -206,7 +224,7 @@ def _set(setting: Setting, value: str, root: str) -> None:
                 process.load_module(setting.device, loaded=value == "loaded")
         case What.HUGEPAGES:
             path = inspect.HUGEPAGES.format(setting.pages_kib)
-            put(path, value, f"have {value} huge pages of {setting.pages_kib} KiB", root)
+            put(path, value, f"have {value} huge pages of {setting.pages_kib} KiB", root, setting.device)
         case What.DRIVER | What.DRIVER_OVERRIDE | What.IMAGE | What.DOMAIN:
             raise AssertionError(setting.what)  # are changed elsewhere
 
@@ -298,7 +316,7 @@ def _users(setting: Setting, root: str) -> str:
     return ", ".join(f"{address} is in use by {driver}" for address, driver in drivers().items())
 
 
-def _wait(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WITHIN
+def _wait(done: Callable[[], bool], within: float | None = None) -> None:
+    deadline = time.monotonic() + min(WITHIN, WITHIN if within is None else within)
     while not done() and time.monotonic() < deadline:
         time.sleep(_POLL)

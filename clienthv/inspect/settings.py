@@ -40,9 +40,12 @@ def read_machine_id(root: str = "/") -> str:
     return Tree(root).attribute("/etc/machine-id") or ""
 
 
-def writers_to(address: str, root: str = "/") -> tuple[int, ...]:
-    """The processes that still write for clienthv to a PCI function: the kernel keeps them waiting."""
-    tree, mark = Tree(root), f"{WRITES_TO}={address}"
+def writers_to(what: str, root: str = "/") -> tuple[int, ...]:
+    """The processes that still change for clienthv a PCI function, an interface, a pool, a module, or an image.
+
+    The kernel keeps them waiting, or clienthv was killed a moment ago.
+    """
+    tree, mark = Tree(root), f"{WRITES_TO}={what}"
     numbers = (name for name in tree.names("/proc") or () if name.isdecimal())
     return tuple(int(n) for n in numbers if mark in (tree.text(f"/proc/{n}/environ") or "").split("\0"))
 

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from clienthv.inspect.files import Tree
 from clienthv.inspect.places import is_address, owner
+from clienthv.inspect.settings import writers_to
 from clienthv.inspect.udev import devices, folder
 from clienthv.model.host import SrIov
 
@@ -45,9 +46,9 @@ def read_card(address: str, root: str = "/") -> Card | None:
 def read_sriov(tree: Tree, here: str, interfaces: tuple[str, ...] | None) -> SrIov | None:
     """What a function's folder says; only a physical function that can have virtual ones has sriov_totalvfs.
 
-    The number of functions is read under a lock that a driver has which does not let go of the card (drivers/pci/iov.c,
-    sriov_numvfs_show): without a driver they are counted instead. Files: Documentation/ABI/testing/sysfs-bus-pci;
-    offset, stride and vf_device from drivers/pci/iov.c (Linux 4.15).
+    The number of functions is read under a lock that a driver has which does not let go of the card, or which hangs
+    while it makes them (drivers/pci/iov.c, sriov_numvfs_show and sriov_numvfs_store): then they are counted instead.
+    Files: Documentation/ABI/testing/sysfs-bus-pci; offset, stride and vf_device from drivers/pci/iov.c (Linux 4.15).
     """
     if not tree.exists(f"{here}/sriov_totalvfs"):
         return None
@@ -55,9 +56,10 @@ def read_sriov(tree: Tree, here: str, interfaces: tuple[str, ...] | None) -> SrI
     links.sort(key=lambda name: int(name.removeprefix("virtfn")))
     functions = (tree.target(f"{here}/{name}") for name in links)
     vf_device = tree.hexadecimal(f"{here}/sriov_vf_device")
+    hangs = tree.target(f"{here}/driver") is None or writers_to(here.rpartition("/")[2], tree.root)
     return SrIov(
         totalvfs=tree.number(f"{here}/sriov_totalvfs"),
-        numvfs=tree.number(f"{here}/sriov_numvfs") if tree.target(f"{here}/driver") else len(links),
+        numvfs=len(links) if hangs else tree.number(f"{here}/sriov_numvfs"),
         virtfns=tuple(address for address in functions if address is not None and is_address(address)),
         offset=tree.number(f"{here}/sriov_offset"),
         stride=tree.number(f"{here}/sriov_stride"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from clienthv import process
+from clienthv import inspect, process
 from clienthv.errors import DiskError, GuestError
 from clienthv.hostchanges import Fate, Outcome, name_of
 from clienthv.hypervisor import Connection, Domain
@@ -117,6 +117,9 @@ def _put_in_place(part: Path, path: Path) -> None:
 def remove_disk(change: Change) -> Outcome:
     """Remove an image that was made for a start, unless a guest or somebody else has written to it since."""
     path, what = Path(change.setting.device), name_of(change.setting)
+    if writers := inspect.writers_to(str(path)):
+        who = ", ".join(map(str, writers))
+        return Outcome(Fate.STILL_NEEDED, f"{what} is still being made, by process {who}")
     try:
         if not path.exists():
             return Outcome(Fate.NOTHING_TO_UNDO, "")

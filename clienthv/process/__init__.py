@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from clienthv.process.appliance import NO_GUESTFS, Appliance, Looked, guestfs
 from clienthv.process.images import create_image, create_overlay, image_info, image_is_corrupt
-from clienthv.process.kernel_files import WRITES_TO, read_file, write_file
+from clienthv.process.kernel_files import read_file, write_file
 from clienthv.process.links import set_link, set_vf_trust, vf_trust
 from clienthv.process.modules import load_module
 from clienthv.process.nvme import (
@@ -16,6 +16,7 @@ from clienthv.process.nvme import (
     set_nvme_online,
     set_nvme_primary,
 )
+from clienthv.process.running import WRITES_TO
 from clienthv.process.ssh import fed_through_ssh
 from clienthv.process.system import (
     Packager,

@@ -105,7 +105,7 @@ def _read_both(child: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, 
 
 def create_image(path: Path, mib: int) -> None:
     """Make an empty qcow2 image of ``mib`` MiB. Raises DiskError, HostError."""
-    _qemu_img(["create", "-q", "-f", "qcow2", "--", str(path), f"{mib}M"], f"make disk image {path}")
+    _qemu_img(["create", "-q", "-f", "qcow2", "--", str(path), f"{mib}M"], f"make disk image {path}", str(path))
 
 
 def create_overlay(path: Path, below: Path, below_format: str) -> None:
@@ -114,7 +114,7 @@ def create_overlay(path: Path, below: Path, below_format: str) -> None:
     _qemu_img(words, "make an overlay over the disk image")
 
 
-def _qemu_img(arguments: list[str], what: str) -> str:
+def _qemu_img(arguments: list[str], what: str, writes_to: str = "") -> str:
     program = find("qemu-img", "install qemu-utils (qemu-img on Fedora and Arch)")
     told = Told(
         "qemu-img: ",
@@ -122,4 +122,4 @@ def _qemu_img(arguments: list[str], what: str) -> str:
         late="is the file on a network share that is gone?",
         failed="check the path, the permissions and the free space",
     )
-    return output([*limits(), program, *arguments], "qemu-img", what, told)
+    return output([*limits(), program, *arguments], "qemu-img", what, told, writes_to)

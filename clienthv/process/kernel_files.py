@@ -7,10 +7,8 @@ import os
 from collections.abc import Mapping
 from typing import Final
 
-from clienthv.process.running import NOTHING, find, run
+from clienthv.process.running import NOTHING, WRITES_TO, find, run
 
-WRITES_TO: Final = "CLIENTHV_WRITES_TO"
-"""The variable by which a process that writes for clienthv is known."""
 _NUMBERS: Final = {os.strerror(number): number for number in errno.errorcode}
 
 

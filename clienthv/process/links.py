@@ -12,14 +12,14 @@ from clienthv.process.running import Told, find, output
 def set_link(interface: str, *, up: bool) -> None:
     """Bring a network interface up, or down (iproute2, ip-link). Raises HostError."""
     state = "up" if up else "down"
-    _ip(["link", "set", "dev", interface, state], f"bring {interface} {state}")
+    _ip(["link", "set", "dev", interface, state], f"bring {interface} {state}", writes_to=interface)
 
 
 def set_vf_trust(interface: str, index: int, *, on: bool) -> None:
     """Let a virtual function change its MAC address and its receive filters, or not. Raises HostError."""
     words = ["link", "set", "dev", interface, "vf", str(index), "trust", "on" if on else "off"]
     hint = "run clienthv as root; or leave out trust in [devices.nic]: not every driver knows it"
-    _ip(words, f"set the trust of virtual function {index} of {interface}", hint)
+    _ip(words, f"set the trust of virtual function {index} of {interface}", hint, writes_to=interface)
 
 
 def vf_trust(interface: str, index: int) -> bool | None:
@@ -38,7 +38,14 @@ def vf_trust(interface: str, index: int) -> bool | None:
     return trust if isinstance(trust, bool) else None
 
 
-def _ip(arguments: list[str], what: str, hint: str = "run clienthv as root; dmesg shows what the driver says") -> str:
+def _ip(
+    arguments: list[str],
+    what: str,
+    hint: str = "run clienthv as root; dmesg shows what the driver says",
+    writes_to: str = "",
+) -> str:
     program = find("ip", "install iproute2 (iproute on Fedora)")
     late = "dmesg shows whether the network card's driver hangs"
-    return output([program, *arguments], "ip", what, Told("RTNETLINK answers: ", HostError, late, failed=hint))
+    return output(
+        [program, *arguments], "ip", what, Told("RTNETLINK answers: ", HostError, late, failed=hint), writes_to
+    )

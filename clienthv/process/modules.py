@@ -11,4 +11,4 @@ def load_module(name: str, *, loaded: bool) -> None:
     program = find("modprobe", "install kmod")
     what = f"{'load' if loaded else 'unload'} the module {name}"
     told = Told("modprobe: ", HostError, late="dmesg says what the module waits for", failed="run clienthv as root")
-    output([program, *([] if loaded else ["--remove"]), name], "modprobe", what, told)
+    output([program, *([] if loaded else ["--remove"]), name], "modprobe", what, told, writes_to=name)

@@ -22,6 +22,8 @@ _log: Final = logging.getLogger(__name__)
 _DYING: Final = 1  # seconds
 _ADDRESS_SPACE: Final = 2 << 30  # bytes; qemu-img has had bugs with crafted images (CVE-2024-4467 and others)
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+WRITES_TO: Final = "CLIENTHV_WRITES_TO"
+"""The variable by which a process is known that changes something for clienthv, whatever has become of clienthv."""
 
 
 class Told(NamedTuple):
@@ -33,10 +35,13 @@ class Told(NamedTuple):
     failed: str
 
 
-def output(command: list[str], name: str, what: str, told: Told) -> str:
-    """What a program prints, in plain words of the C locale. Raises the error that ``told`` names."""
+def output(command: list[str], name: str, what: str, told: Told, writes_to: str = "") -> str:
+    """What a program prints, in plain words of the C locale. Raises the error that ``told`` names.
+
+    ``writes_to`` is what it changes, for ``inspect`` to see that it is still there.
+    """
     try:
-        code, out, told_by_it = run(command, SECONDS)
+        code, out, told_by_it = run(command, SECONDS, more={WRITES_TO: writes_to} if writes_to else NOTHING)
     except TimeoutError as e:
         msg = f"cannot {what}: {name} did not finish within {SECONDS} seconds"
         raise told.error(msg, hint=told.late) from e

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from clienthv import hostchanges, inspect
+from clienthv.hostchanges import Fate
+from clienthv.model.change import Change, Setting, What
 from clienthv.process.running import run
 
 
@@ -27,3 +33,24 @@ def test_a_program_hears_signals_as_any_other() -> None:
     """A daemon that an installation starts is to be stopped by SIGTERM."""
     _, told, _ = run(["/bin/sh", "-c", "grep SigBlk /proc/self/status"], within=10)
     assert int(told.split()[1], 16) == 0
+
+
+def test_who_changes_something_is_known_when_clienthv_is_gone(tmp_path: Path) -> None:
+    """A pipe that nobody reads keeps the writer, as the kernel does."""
+    pipe, device = tmp_path / "pipe", "0000:01:00.0"
+    os.mkfifo(pipe)
+    script = f"from clienthv import process; process.write_file({str(pipe)!r}, '7', 60, {device!r})"
+    killed = subprocess.Popen([sys.executable, "-c", script])
+    try:
+        while not (writers := inspect.writers_to(device)):
+            assert killed.poll() is None
+            time.sleep(0.02)
+        killed.kill()
+        killed.wait()
+        assert inspect.writers_to(device) == writers
+        change = Change(setting=Setting(what=What.DRIVER, device=device), before="none", after="none")
+        assert hostchanges.take_back(change).fate is Fate.STILL_NEEDED
+    finally:
+        killed.kill()
+        for pid in inspect.writers_to(device):
+            os.kill(pid, signal.SIGKILL)

@@ -468,3 +468,35 @@ def test_the_number_of_functions_is_not_asked_of_a_card_whose_driver_hangs(card:
     card.bind(ADDRESS, "")
     (card.folder / "sriov_numvfs").unlink()
     assert hostchanges.value_of(SEVEN.setting, card.root) == "7"
+
+
+def at_work(root: str, mark: str) -> None:
+    """Let a process that writes for clienthv be there still, whoever had it write."""
+    writer = Path(root, "proc/77")
+    writer.mkdir(parents=True)
+    (writer / "environ").write_text(f"PATH=/bin\0CLIENTHV_WRITES_TO={mark}\0")
+
+
+@pytest.mark.parametrize(
+    ("one", "mark"), [(SEVEN, ADDRESS), (AUTOPROBE, ADDRESS), (LINK, INTERFACE), (TRUST, INTERFACE)]
+)
+def test_a_change_that_may_still_come_to_pass_is_not_taken_for_one_that_was_never_made(
+    one: Change, mark: str, card: Any
+) -> None:
+    at_work(card.root, mark)
+    outcome = hostchanges.take_back(one, card.root)
+    assert (outcome.fate, "process 77" in outcome.words) == (Fate.STILL_NEEDED, True)
+    assert card.log == []
+
+
+@pytest.mark.parametrize(("one", "mark"), [(PAGES, "2048 desk"), (MODULE, "vfio_pci")])
+def test_pages_and_modules_that_may_still_come_are_waited_for_too(one: Change, mark: str, kernel: Kernel) -> None:
+    at_work(kernel.root, mark)
+    assert hostchanges.take_back(one, kernel.root).fate is Fate.STILL_NEEDED
+
+
+def test_the_number_of_functions_is_not_asked_of_a_card_that_is_just_being_written_to(card: Any) -> None:
+    """A card's driver that hangs while it makes functions has the lock under which their number is read."""
+    at_work(card.root, ADDRESS)
+    (card.folder / "sriov_numvfs").write_text("7\n")
+    assert hostchanges.value_of(SEVEN.setting, card.root) == "0"
