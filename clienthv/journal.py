@@ -91,20 +91,41 @@ def read(where: Where) -> tuple[Entry, ...]:
 
 
 def _of_now(entries: Iterable[Entry], where: Where) -> tuple[Entry, ...]:
-    return tuple(e for e in entries if e.boot == where.boot or e.change.setting.what in OF_A_START)
+    """What is not gone with another boot, as far as the kernel's name for a boot was told, then and now."""
+    here = (where.boot, "")
+    return tuple(e for e in entries if not where.boot or e.boot in here or e.change.setting.what in OF_A_START)
 
 
 def _standing(data: bytes, where: Where) -> tuple[Entry, ...]:
     entries: dict[Setting, Entry] = {}
-    number = 0
+    number, text = 0, b""
     try:
         for text in data.split(b"\n")[:-1]:  # what follows the last line break is half a line
             number += 1
             _follow(_DECODER.decode(text), entries)
     except (msgspec.DecodeError, UnicodeDecodeError, ValueError, RecursionError) as e:
+        if (schema := _schema_of(text)) > SCHEMA:
+            msg = f"line {number} of the journal of host changes {where.path} is a newer clienthv's, of schema {schema}"
+            raise DocumentError(
+                msg, hint=f"run clienthv recover with that clienthv: it undoes what {where.path} says"
+            ) from e
         msg = f"the journal of host changes {where.path} is damaged in line {number}: {e}"
         raise DocumentError(msg, hint=_HINT.format(path=where.path)) from e
     return tuple(entries.values())
+
+
+class _Versioned(msgspec.Struct):
+    """What every line has, whatever clienthv wrote it."""
+
+    schema: int = 0
+
+
+def _schema_of(text: bytes) -> int:
+    """The schema of a line; 0 where it has none."""
+    try:
+        return msgspec.json.decode(text, type=_Versioned).schema
+    except (ValueError, RecursionError):
+        return 0
 
 
 def _follow(line: _Line, entries: dict[Setting, Entry]) -> None:
@@ -236,7 +257,8 @@ class Journal:
         """Add a line that is on the disk when this returns. One that changes all to nothing empties the file."""
         after = dict(self._entries)
         _follow(line, after)
-        if not self._whole or not after or self._size() > _ROOMY:
+        whole, self._whole = self._whole, False  # if this is interrupted, the file may end in anything
+        if not whole or not after or self._size() > _ROOMY:
             _replace(self._where.path, after.values())
         else:
             _extend(self._where.path, _text(line))
@@ -265,7 +287,6 @@ def _writing(path: Path) -> Iterator[None]:
 def _extend(path: Path, text: bytes) -> None:
     """Add to the file, whole or not at all as far as later readers see (fsync). Raises NotWrittenError."""
     with _writing(path):
-        there = path.exists()
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
         try:
             size = os.fstat(handle).st_size
@@ -279,13 +300,13 @@ def _extend(path: Path, text: bytes) -> None:
                 raise
         finally:
             os.close(handle)
-        if not there:
+        if not size:
             sync_folder(path.parent)
 
 
 def _replace(path: Path, entries: Iterable[Entry]) -> None:
     """Write the file anew: whole or not at all, and on the disk (fsync of file and folder). Raises NotWrittenError."""
-    part = path.with_name(f".{path.name}.{os.getpid()}")
+    part = path.with_name(f".{path.name}.part")  # whoever holds the journal is alone
     with _writing(path):
         try:
             handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
@@ -319,7 +340,7 @@ def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None)
     path = _lock_of(where)
     try:
         for folder in (path.parent, where.path.parent):
-            folder.mkdir(parents=True, exist_ok=True)
+            _make_folder(folder)
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
     except OSError as e:
         msg = f"cannot open the lock {path} of the journal of host changes: {e.strerror}"
@@ -332,6 +353,14 @@ def held(where: Where, doing: str, waiting: Callable[[str], None] | None = None)
         yield Journal(where)
     finally:
         os.close(handle)
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each named on the disk by the one above (man 2 fsync). Raises OSError."""
+    if not folder.is_dir():
+        _make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        sync_folder(folder.parent)
 
 
 def _lock_of(where: Where) -> Path:
@@ -360,7 +389,7 @@ def _begun(where: Where) -> tuple[Owner, ...]:
 
 
 def _wait_for(handle: int, path: Path, waiting: Callable[[str], None] | None) -> None:
-    deadline, told = time.monotonic() + LOCK_WAIT, ""
+    deadline, told, before = time.monotonic() + LOCK_WAIT, "", ""
     while True:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -369,9 +398,10 @@ def _wait_for(handle: int, path: Path, waiting: Callable[[str], None] | None) ->
             if time.monotonic() > deadline:
                 msg = f"{holder} has held {path} for {LOCK_WAIT:.0f} seconds"
                 raise HostError(msg, hint="look at that process; the lock ends with it") from None
-            if waiting is not None and holder != told:
+            if waiting is not None and told != holder == before:  # not one that only looks whether it is held
                 waiting(f"waiting for {holder} to finish")
                 told = holder
+            before = holder
             time.sleep(0.05)
         else:
             return

@@ -29,6 +29,11 @@ def change(before: str = "0", after: str = "7", **more: Any) -> Change:
     return Change(setting=setting(**more), before=before, after=after)
 
 
+def name_of(handle: int) -> str:
+    """What an open file is called."""
+    return str(Path(f"/proc/self/fd/{handle}").readlink())
+
+
 AUTOPROBE = Change(setting=setting(What.VF_AUTOPROBE), before="1", after="0")
 
 
@@ -48,12 +53,78 @@ def test_what_is_recorded_is_in_the_file_before_anything_else_happens(where: Whe
 
 def test_each_record_is_written_through_to_the_disk(where: Where, monkeypatch: Any) -> None:
     synced: list[int] = []
+    where.path.parent.mkdir()
     monkeypatch.setattr(journal.os, "fsync", synced.append)
     with journal.held(where, "the test") as held:
         held.record(change(), A)
         assert len(synced) == 2, "the file, and the folder that names it"
         held.record(AUTOPROBE, A)
     assert len(synced) == 3, "the file, which has its name"
+
+
+def test_the_folders_that_are_made_for_the_journal_are_on_the_disk_too(where: Where, monkeypatch: Any) -> None:
+    deep = where._replace(path=where.path.parent / "a" / "b" / where.path.name)
+    synced: list[str] = []
+    monkeypatch.setattr(journal.os, "fsync", lambda handle: synced.append(name_of(handle)))
+    with journal.held(deep, "the test"):
+        above = deep.path.parent.parent
+        assert synced == [str(above.parent.parent), str(above.parent), str(above)], "what names each of them"
+
+
+def test_a_journal_whose_first_line_was_cut_off_is_named_on_the_disk_before_the_next(
+    where: Where, monkeypatch: Any
+) -> None:
+    where.path.parent.mkdir()
+    where.path.touch()  # made by a process that was killed before it had its name on the disk
+    synced: list[str] = []
+    monkeypatch.setattr(journal.os, "fsync", lambda handle: synced.append(name_of(handle)))
+    with journal.held(where, "the test") as held:
+        held.record(change(), A)
+    assert str(where.path.parent) in synced
+
+
+def test_half_a_line_that_could_not_be_taken_away_again_spoils_none_that_follow(where: Where, monkeypatch: Any) -> None:
+    write = os.write
+
+    def broken(*_: Any) -> None:
+        raise OSError(5, "Input/output error")
+
+    with journal.held(where, "the test") as held:
+        held.record(AUTOPROBE, A)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal.os, "write", lambda handle, text: write(handle, text[:20]))
+            patched.setattr(journal.os, "ftruncate", broken)
+            with pytest.raises(HostError, match="full"):
+                held.record(change(), A)
+        held.record(change(), B)
+    assert [(e.change, e.owners) for e in journal.read(where)] == [(AUTOPROBE, (A,)), (change(), (B,))]
+
+
+def test_a_line_that_was_written_when_an_interrupt_came_is_not_left_behind(where: Where, monkeypatch: Any) -> None:
+    close = os.close
+
+    def interrupted(handle: int) -> None:
+        close(handle)
+        raise KeyboardInterrupt
+
+    with journal.held(where, "the test") as held:
+        held.record(AUTOPROBE, A)
+        with monkeypatch.context() as patched:
+            patched.setattr(journal.os, "close", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                held.record(change(), A)
+        held.started(A)
+    assert [e.change for e in journal.read(where)] == [AUTOPROBE], "it was never made"
+
+
+def test_a_crash_while_the_file_is_written_anew_leaves_no_second_file_for_good(where: Where) -> None:
+    with journal.held(where, "the test") as held:
+        held.record(AUTOPROBE, A)
+    part = where.path.with_name(f".{where.path.name}.part")
+    part.write_bytes(b"half")
+    with journal.held(where, "the test") as held:
+        held.forget(AUTOPROBE.setting)
+    assert sorted(p.name for p in where.path.parent.iterdir()) == [where.path.name, f"{where.path.name}.lock"]
 
 
 def test_a_crash_while_writing_leaves_the_journal_as_it_was(where: Where, monkeypatch: Any) -> None:
@@ -73,6 +144,7 @@ def test_a_change_that_cannot_be_written_down_is_an_error(where: Where, monkeypa
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
+    where.path.parent.mkdir()
     monkeypatch.setattr(journal.os, "fsync", full)
     with journal.held(where, "the test") as held, pytest.raises(HostError, match="No space left") as raised:
         held.record(change(), A)
@@ -140,6 +212,18 @@ def test_one_process_at_a_time_has_the_journal_and_who_waits_is_told_for_whom(wh
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
+def test_who_looks_at_the_lock_for_a_moment_is_nobody_to_wait_for(where: Where, monkeypatch: Any) -> None:
+    with journal.held(where, "clienthv up desk") as held:
+        held.record(change(), A)
+    told: list[str] = []
+    with Path(f"{where.path}.lock").open("rb") as looking:
+        fcntl.flock(looking, fcntl.LOCK_SH)
+        monkeypatch.setattr(journal.time, "sleep", lambda _: fcntl.flock(looking, fcntl.LOCK_UN))
+        with journal.held(where, "clienthv down desk", told.append):
+            pass
+    assert told == []
+
+
 DOMAIN = Change(setting=Setting(what=What.DOMAIN, device="a"), before="", after="kept")
 IMAGE = Change(setting=Setting(what=What.IMAGE, device="/srv/a.qcow2"), before="absent", after="1 2 3")
 
@@ -173,6 +257,15 @@ def test_a_definition_and_an_image_outlive_a_restart_of_the_pc(where: Where) -> 
     after = where._replace(boot=OTHER_BOOT)
     assert [e.change for e in journal.read(after)] == [IMAGE, DOMAIN]
     assert journal.cut_short(after) == (A,)
+
+
+@pytest.mark.parametrize(("then", "now"), [(BOOT, ""), ("", BOOT), ("", "")])
+def test_where_nobody_can_tell_the_boot_nothing_counts_as_gone_with_another(where: Where, then: str, now: str) -> None:
+    with journal.held(where._replace(boot=then), "the test") as held:
+        held.record(change(), A)
+    with journal.held(where._replace(boot=now), "the test") as held:
+        held.record(AUTOPROBE, B)
+    assert [e.change for e in journal.read(where._replace(boot=now))] == [change(), AUTOPROBE]
 
 
 def test_half_a_line_was_never_done_and_the_next_one_is_whole(where: Where) -> None:
@@ -340,6 +433,15 @@ def test_a_journal_that_clienthv_did_not_write_is_refused_with_its_name_and_the_
     with pytest.raises(DocumentError), journal.held(where, "the test"):
         pass
     assert where.path.read_text() == text, "it is left as it is"
+
+
+def test_a_journal_of_a_newer_clienthv_is_for_that_one_to_undo(where: Where) -> None:
+    where.path.parent.mkdir()
+    where.path.write_text(json.dumps(line()) + "\n" + json.dumps(line(schema=3, more="of it")) + "\n")
+    with pytest.raises(DocumentError, match=r"newer clienthv.*schema 3") as raised:
+        journal.read(where)
+    assert "clienthv recover" in (raised.value.hint or "")
+    assert "move" not in (raised.value.hint or "")
 
 
 def test_a_journal_that_is_no_plain_file_is_refused(where: Where, tmp_path: Path) -> None:
