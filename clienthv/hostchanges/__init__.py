@@ -32,6 +32,7 @@ _POLL: Final = 0.05
 _USED: Final = frozenset({What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV, What.NVME_ONLINE})
 """What somebody may be using when it is to be taken back."""
 
+_DEVICES: Final = "/sys/bus/pci/devices"
 _FILES: Final = {What.VF_AUTOPROBE: "sriov_drivers_autoprobe", What.CREATE_VFS: "sriov_numvfs"}
 
 
@@ -139,6 +140,8 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     if setting.what in HANDING_OVER:
         functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
+    if now is None and _is_hidden(setting, root):
+        return Outcome(Fate.STILL_NEEDED, f"{what} cannot be read, so it is not set back")
     if now is None:
         return Outcome(Fate.NOTHING_TO_UNDO, f"{what} is not there any more")
     if now == change.before:
@@ -174,6 +177,19 @@ def _at_work(setting: Setting, root: str) -> set[int]:
     if setting.what not in HANDING_OVER:
         _wait(lambda: not found(), _ENDS)
     return found()
+
+
+def _is_hidden(setting: Setting, root: str) -> bool:
+    """Whether a setting that has no value may be there all the same: its file cannot be read, or there is no sysfs."""
+    if setting.what is What.HUGEPAGES:
+        return inspect.is_there(inspect.HUGEPAGES.format(setting.pages_kib), root) or not inspect.is_there(
+            "/sys/kernel", root
+        )
+    if setting.what is What.LOAD_MODULE:
+        return False
+    file = "driver_override" if setting.what is What.DRIVER_OVERRIDE else _FILES.get(setting.what)
+    here = f"{_DEVICES}/{setting.device}"
+    return not inspect.is_there(_DEVICES, root) or (file is not None and inspect.is_there(f"{here}/{file}", root))
 
 
 def _without(change: Change, now: str) -> str:
@@ -273,7 +289,7 @@ def _write(setting: Setting, value: str, root: str) -> None:
 
 def _put(device: str, file: str, value: str, root: str) -> None:
     """Write a card's file. Raises RefusedError."""
-    put(f"/sys/bus/pci/devices/{device}/{file}", value, f"write {value} to {file} of {device}", root, device)
+    put(f"{_DEVICES}/{device}/{file}", value, f"write {value} to {file} of {device}", root, device)
 
 
 def _shows(change: Change, root: str) -> bool:

@@ -14,6 +14,11 @@ HUGEPAGES: Final = "/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"
 """The file with the number of huge pages of a size in KiB (Documentation/ABI/testing/sysfs-kernel-mm-hugepages)."""
 
 
+def is_there(path: str, root: str = "/") -> bool:
+    """Whether there is a file or folder, or may be: in a folder that may not be searched."""
+    return Tree(root).exists(path) is not False
+
+
 def module_is_loaded(name: str, root: str = "/") -> bool:
     """Whether a kernel module is there, be it built in."""
     return Tree(root).exists(f"/sys/module/{name}") is True

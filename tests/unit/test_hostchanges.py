@@ -500,3 +500,34 @@ def test_the_number_of_functions_is_not_asked_of_a_card_that_is_just_being_writt
     at_work(card.root, ADDRESS)
     (card.folder / "sriov_numvfs").write_text("7\n")
     assert hostchanges.value_of(SEVEN.setting, card.root) == "0"
+
+
+@pytest.mark.parametrize("file", ["sriov_numvfs", "sriov_drivers_autoprobe"])
+def test_what_is_there_and_cannot_be_read_is_not_taken_for_gone(file: str, card: Any) -> None:
+    for one in (AUTOPROBE, SEVEN):
+        hostchanges.make(one, card.root)
+    (card.folder / file).unlink()
+    (card.folder / file).mkdir()  # reading it fails, for root too
+    outcome = hostchanges.take_back(SEVEN if file == "sriov_numvfs" else AUTOPROBE, card.root)
+    assert outcome.fate is Fate.STILL_NEEDED
+    assert "cannot be read" in outcome.words
+
+
+def test_a_driver_override_or_a_pool_that_cannot_be_read_is_not_taken_for_gone(kernel: Kernel) -> None:
+    for file, one in ((kernel.here / "driver_override", OVERRIDE), (kernel.pages, PAGES)):
+        file.unlink()
+        file.mkdir()
+        assert hostchanges.take_back(one, kernel.root).fate is Fate.STILL_NEEDED
+
+
+@pytest.mark.parametrize("one", [LINK, AUTOPROBE, SEVEN, TRUST, DRIVER, OVERRIDE, PAGES])
+def test_without_sysfs_nothing_counts_as_gone(one: Change, tmp_path: Path) -> None:
+    """As in a chroot that has the journal and no /sys."""
+    assert hostchanges.take_back(one, str(tmp_path)).fate is Fate.STILL_NEEDED
+
+
+@pytest.mark.parametrize("one", [LINK, AUTOPROBE, SEVEN, TRUST, DRIVER, OVERRIDE])
+def test_a_device_that_is_gone_leaves_nothing_to_undo(one: Change, card: Any) -> None:
+    (card.bus / ADDRESS).unlink()
+    (Path(card.root) / "sys/class/net" / INTERFACE).unlink()
+    assert hostchanges.take_back(one, card.root).fate is Fate.NOTHING_TO_UNDO
