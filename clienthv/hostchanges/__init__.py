@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum, auto
 from typing import Final, NamedTuple
 
+import msgspec
+
 from clienthv import inspect, process
 from clienthv.errors import HostError
 from clienthv.hostchanges import functions
@@ -132,7 +134,8 @@ def take_back(change: Change, root: str = "/") -> Outcome:
 
     Doing it twice, or for a change that was never made, does nothing. Raises HostError when it cannot be set.
     """
-    setting = check(change).setting
+    named, change = change, _under_its_name(check(change), root)
+    setting = change.setting
     what = name_of(setting)
     if writers := _at_work(setting, root):
         who = ", ".join(map(str, writers))
@@ -145,7 +148,8 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     if now is None:
         return Outcome(Fate.NOTHING_TO_UNDO, f"{what} is not there any more")
     if now == change.before:
-        return Outcome(Fate.NOTHING_TO_UNDO, "")
+        gone = f"{name_of(named.setting)} is not there any more, {what} is {now}"
+        return Outcome(Fate.NOTHING_TO_UNDO, "" if named == change else gone)
     if not _is_ours(change, now):
         return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
     if users := _in_the_way(change, root):
@@ -161,6 +165,21 @@ def take_back(change: Change, root: str = "/") -> Outcome:
         still = value_of(setting, root)
         return Outcome(Fate.STILL_NEEDED, f"{what} was set to {target} and is {still or 'not to be read'} still")
     return Outcome(Fate.UNDONE, f"{what} is {target} again")
+
+
+def _under_its_name(change: Change, root: str) -> Change:
+    """The change with the name that its interface has now: of a card with only one, it is that one."""
+    setting = change.setting
+    if setting.interface is None:
+        return change
+    card = inspect.read_card(setting.device, root)
+    if card is None or setting.interface in card.interfaces or len(card.interfaces) != 1:
+        return change
+    renamed = msgspec.structs.replace(setting, interface=card.interfaces[0])
+    try:
+        return check(msgspec.structs.replace(change, setting=renamed))
+    except ValueError:
+        return change  # a name that clienthv does not give to a program
 
 
 def _at_work(setting: Setting, root: str) -> set[int]:
@@ -318,6 +337,8 @@ def _users(setting: Setting, root: str) -> str:
 
     if setting.what is What.LINK_UP and (uppers := inspect.stacked_on(setting.interface or "", root)):
         return f"{', '.join(uppers)} is stacked on it"
+    if setting.what is What.LINK_UP and inspect.is_used_by_host(setting.interface or "", root):
+        return "it has an address or a route of the host's now"
 
     def drivers() -> dict[str, str]:
         card = inspect.read_card(setting.device, root)

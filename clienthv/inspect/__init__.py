@@ -10,6 +10,7 @@ from clienthv.inspect.installation import account_name, members_of
 from clienthv.inspect.live import kvm_is_usable, read
 from clienthv.inspect.mdev import mdev_type_now, mdev_users
 from clienthv.inspect.mounts import file_system_of
+from clienthv.inspect.network import is_used_by_host
 from clienthv.inspect.settings import (
     HUGEPAGES,
     can_hand_over,
@@ -39,6 +40,7 @@ __all__ = [
     "file_system_of",
     "functions_with",
     "is_there",
+    "is_used_by_host",
     "kvm_is_usable",
     "link_is_up",
     "mdev_type_now",

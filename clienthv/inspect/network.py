@@ -120,7 +120,7 @@ def _uppers(tree: Tree, card: Device) -> list[str]:
 
 def _with_addresses(tree: Tree, cards: dict[str, Device], routes: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Interfaces with an IPv4 address, or an IPv6 address of more than link scope, which every live link has."""
-    routed = {line.split()[0] for line in routes[1:] if line.split()}
+    routed = _routed(routes)
     scoped = {
         f[5] for f in map(str.split, tree.lines(ADDRESSES6) or ()) if len(f) == 6 and f[3] not in (_LINK_LOCAL, _HOST)
     }
@@ -131,6 +131,19 @@ def _with_addresses(tree: Tree, cards: dict[str, Device], routes: tuple[str, ...
             yield name, "SIOCGIFADDR"
         if name in scoped:
             yield name, ADDRESSES6
+
+
+def _routed(routes: tuple[str, ...]) -> set[str]:
+    return {line.split()[0] for line in routes[1:] if line.split()}
+
+
+def is_used_by_host(interface: str, root: str = "/") -> bool:
+    """Whether an interface has an IPv4 address or route, which no link gets by itself: somebody gave it one.
+
+    Addresses of IPv6 prove nothing: a router's advertisements make them (RFC 4862).
+    """
+    tree = Tree(root)
+    return interface in _routed(tree.lines(ROUTES) or ()) or (tree.live and _has_ipv4(interface))
 
 
 def _has_ipv4(name: str) -> bool:

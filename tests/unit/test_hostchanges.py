@@ -531,3 +531,42 @@ def test_a_device_that_is_gone_leaves_nothing_to_undo(one: Change, card: Any) ->
     (card.bus / ADDRESS).unlink()
     (Path(card.root) / "sys/class/net" / INTERFACE).unlink()
     assert hostchanges.take_back(one, card.root).fate is Fate.NOTHING_TO_UNDO
+
+
+def rename(card: Any, name: str) -> None:
+    """Give the card's interface another name (man 8 ip-link, name)."""
+    (Path(card.root) / "sys/class/net" / card.INTERFACE).unlink()
+    card.net = card.net.rename(card.net.with_name(name))
+    (Path(card.root) / "sys/class/net" / name).symlink_to(card.net)
+    card.INTERFACE = name
+
+
+def test_an_interface_that_was_renamed_since_gets_its_link_and_its_trust_back(card: Any) -> None:
+    before = card.state
+    for one in ALL:
+        hostchanges.make(one, card.root)
+    rename(card, "lan0")
+    for one in reversed(ALL):
+        assert hostchanges.take_back(one, card.root).fate is Fate.UNDONE
+    assert card.state == before
+
+
+@pytest.mark.parametrize("name", ["lan0", "-j", "a b"])
+def test_of_two_interfaces_or_under_a_name_that_no_program_is_given_nothing_is_guessed(name: str, card: Any) -> None:
+    hostchanges.make(LINK, card.root)
+    rename(card, name)
+    if name == "lan0":
+        (card.net.parent / "lan1").mkdir()
+        (Path(card.root) / "sys/class/net/lan1").symlink_to(card.net.parent / "lan1")
+    assert hostchanges.take_back(LINK, card.root).fate is Fate.NOTHING_TO_UNDO
+    assert card.up
+
+
+def test_a_link_that_the_host_uses_by_now_stays_up(card: Any) -> None:
+    hostchanges.make(LINK, card.root)
+    routes = Path(card.root, "proc/net/route")
+    routes.write_text(f"Iface\tDestination\n{INTERFACE}\t0001A8C0\t00000000\t0001\t0\t0\t100\t00FFFFFF\n")
+    outcome = hostchanges.take_back(LINK, card.root)
+    assert (outcome.fate, "address" in outcome.words, card.up) == (Fate.STILL_NEEDED, True, True)
+    routes.write_text("Iface\n")
+    assert hostchanges.take_back(LINK, card.root).fate is Fate.UNDONE
