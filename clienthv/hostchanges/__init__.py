@@ -136,25 +136,40 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     """
     named, change = change, _under_its_name(check(change), root)
     setting = change.setting
-    what = name_of(setting)
     if writers := _at_work(setting, root):
         who = ", ".join(map(str, writers))
-        return Outcome(Fate.STILL_NEEDED, f"{what} may still change: the kernel is still at it, for process {who}")
+        words = f"{name_of(setting)} may still change: the kernel is still at it, for process {who}"
+        return Outcome(Fate.STILL_NEEDED, words)
     if setting.what in HANDING_OVER:
         functions.wait_for_libvirt(change, lambda: value_of(setting, root))
     now = value_of(setting, root)
-    if now is None and _is_hidden(setting, root):
-        return Outcome(Fate.STILL_NEEDED, f"{what} cannot be read, so it is not set back")
-    if now is None:
-        return Outcome(Fate.NOTHING_TO_UNDO, f"{what} is not there any more")
+    if now is None or now == change.before:
+        return _nothing_to_undo(named.setting, setting, now, root)
+    change, why = functions.as_far_as_it_can_be(change, root)
     if now == change.before:
-        gone = f"{name_of(named.setting)} is not there any more, {what} is {now}"
-        return Outcome(Fate.NOTHING_TO_UNDO, "" if named == change else gone)
+        return Outcome(Fate.NOTHING_TO_UNDO, f"{name_of(setting)} is {now}{why}")
     if not _is_ours(change, now):
-        return Outcome(Fate.CHANGED_BY_OTHERS, f"{what} is {now}, which clienthv did not set: left as it is")
+        return Outcome(
+            Fate.CHANGED_BY_OTHERS, f"{name_of(setting)} is {now}, which clienthv did not set: left as it is"
+        )
     if users := _in_the_way(change, root):
-        return Outcome(Fate.STILL_NEEDED, f"{what} stays {now}: {users}")
-    target = _without(change, now)
+        return Outcome(Fate.STILL_NEEDED, f"{name_of(setting)} stays {now}: {users}")
+    return _set_back(change, now, why, root)
+
+
+def _nothing_to_undo(named: Setting, setting: Setting, now: str | None, root: str) -> Outcome:
+    """What to say of a setting that has its old value, or none: it may be hidden, and its interface renamed."""
+    if now is not None:
+        gone = f"{name_of(named)} is not there any more, {name_of(setting)} is {now}"
+        return Outcome(Fate.NOTHING_TO_UNDO, "" if named == setting else gone)
+    if _is_hidden(setting, root):
+        return Outcome(Fate.STILL_NEEDED, f"{name_of(setting)} cannot be read, so it is not set back")
+    return Outcome(Fate.NOTHING_TO_UNDO, f"{name_of(setting)} is not there any more")
+
+
+def _set_back(change: Change, now: str, why: str, root: str) -> Outcome:
+    """Give a setting its old value and see that it has it. ``why`` it is not quite the old one. Raises HostError."""
+    setting, target = change.setting, _without(change, now)
     if setting.what in HANDING_OVER:
         functions.give_back(change, now, root)
     else:
@@ -162,9 +177,9 @@ def take_back(change: Change, root: str = "/") -> Outcome:
     back = Change(setting=setting, before=change.after, after=target)
     _wait(lambda: _shows(back, root))
     if not _shows(back, root):
-        still = value_of(setting, root)
-        return Outcome(Fate.STILL_NEEDED, f"{what} was set to {target} and is {still or 'not to be read'} still")
-    return Outcome(Fate.UNDONE, f"{what} is {target} again")
+        still = value_of(setting, root) or "not to be read"
+        return Outcome(Fate.STILL_NEEDED, f"{name_of(setting)} was set to {target} and is {still} still")
+    return Outcome(Fate.UNDONE, f"{name_of(setting)} is {target}{why or ' again'}")
 
 
 def _under_its_name(change: Change, root: str) -> Change:

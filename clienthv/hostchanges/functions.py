@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
 from clienthv import inspect
 from clienthv.hostchanges.writing import get, put
 from clienthv.model.change import NO_DRIVER, Change, What, is_driver
@@ -66,6 +68,17 @@ def wait_for_libvirt(change: Change, now: Callable[[], str | None]) -> None:
         if time.monotonic() - began > (_GIVES_BACK if is_vfio(value) else _REPROBES):
             return
         time.sleep(_POLL)
+
+
+def as_far_as_it_can_be(change: Change, root: str) -> tuple[Change, str]:
+    """A change as it can be taken back, and why not quite: a driver that was unloaded since is not there to be had.
+
+    Without clienthv, the function would have none now.
+    """
+    has_driver = change.setting.what is What.DRIVER and change.before != NO_DRIVER
+    if not has_driver or inspect.is_there(f"{_DRIVERS}/{change.before}", root):
+        return change, ""
+    return msgspec.structs.replace(change, before=NO_DRIVER), f": {change.before} is not loaded any more"
 
 
 def give_back(change: Change, now: str, root: str) -> None:

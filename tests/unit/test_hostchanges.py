@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import shutil
 import threading
 from pathlib import Path
 from typing import Any
@@ -361,6 +362,17 @@ def test_a_function_that_libvirt_gave_back_or_that_somebody_else_took_is_left(ke
     kernel.bind("e1000e")
     assert hostchanges.take_back(DRIVER, kernel.root).fate is Fate.CHANGED_BY_OTHERS
     assert kernel.log == []
+
+
+@pytest.mark.parametrize("left", ["", "vfio-pci"], ids=["before libvirt had it", "when libvirt had it"])
+def test_a_function_whose_driver_was_unloaded_since_is_left_without_one(kernel: Kernel, left: str) -> None:
+    hostchanges.make(DRIVER, kernel.root)
+    kernel.bind(left)
+    shutil.rmtree(kernel.pci / "drivers/igb")
+    outcome = hostchanges.take_back(DRIVER, kernel.root)
+    assert hostchanges.value_of(DRIVER.setting, kernel.root) == "none"
+    assert outcome.fate is not Fate.STILL_NEEDED
+    assert "igb is not loaded any more" in outcome.words
 
 
 def test_a_function_that_had_no_driver_gets_none(kernel: Kernel) -> None:
