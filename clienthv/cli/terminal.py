@@ -131,7 +131,10 @@ def put(lines: Iterable[str], *, err: bool = False) -> None:
     text = "\n".join(_painted(row) if colour else str(row) for row in shown)
     with _writing:
         _erase()
-        click.echo(text, err=err, color=colour)
+        if err:
+            _beside(text, colour=colour)
+        else:
+            click.echo(text, color=colour)
 
 
 def write(text: str | bytes) -> None:
@@ -139,6 +142,17 @@ def write(text: str | bytes) -> None:
     with _writing:
         _erase()
         click.echo(text)
+
+
+def _beside(text: str, *, nl: bool = True, colour: bool = True) -> None:
+    """Write beside the output. Where nobody listens any more, a closed terminal or pipe, that is no reason to stop."""
+    try:
+        click.echo(text, err=True, nl=nl, color=colour)
+    except OSError:
+        with suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, sys.stderr.fileno())
+            os.close(nowhere)
 
 
 def _painted(line: str) -> str:
@@ -178,14 +192,14 @@ def _inside(text: str) -> str:
 def _erase() -> None:
     if _moving:
         _moving.clear()
-        click.echo(_ERASED, err=True, nl=False, color=True)
+        _beside(_ERASED, nl=False)
 
 
 def move(text: str) -> None:
     """Overwrite the line at the bottom of the terminal, which must be one."""
     with _writing:
         _moving[:] = [_cut(visible(text), columns() - 1)]
-        click.echo(f"\r{_moving[0]}\x1b[K", err=True, nl=False, color=True)
+        _beside(f"\r{_moving[0]}\x1b[K", nl=False)
 
 
 def columns() -> int:

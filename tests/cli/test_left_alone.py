@@ -1,4 +1,4 @@
-"""Programs that clienthv starts: no signal makes it go on while one of them is still at work."""
+"""What clienthv starts, and who listens to it: neither a signal nor a closed terminal leaves work half done."""
 
 from __future__ import annotations
 
@@ -54,3 +54,13 @@ def test_who_changes_something_is_known_when_clienthv_is_gone(tmp_path: Path) ->
         killed.kill()
         for pid in inspect.writers_to(device):
             os.kill(pid, signal.SIGKILL)
+
+
+def test_that_nobody_listens_any_more_stops_no_work() -> None:
+    """A terminal that was closed, or ``2>&1 | head``: what is begun is brought to its end or undone, unheard."""
+    script = "from clienthv.cli import terminal\nfor _ in range(3): terminal.say('one line')\nprint('done')"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writing, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stdout) == (0, "done\n")
