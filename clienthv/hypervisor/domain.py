@@ -78,9 +78,15 @@ class Domain:
         return state, ""
 
     def is_active(self) -> bool:
-        """Whether a QEMU process runs for it."""
+        """Whether a QEMU process runs for it; not for one that is not there any more."""
+        virt = libvirt()
         with translated(f"read the state of VM {self.name}"):
-            return bool(self.handle.isActive())
+            try:
+                return bool(self.handle.isActive())
+            except virt.libvirtError as e:
+                if e.get_error_code() != virt.VIR_ERR_NO_DOMAIN:
+                    raise
+                return False
 
     def cpu_seconds(self) -> float:
         """Processor time that its vCPUs have used since it started, in seconds; QEMU's own work is left out."""
@@ -177,7 +183,7 @@ class Domain:
             try:
                 self.handle.destroy()
             except libvirt().libvirtError:
-                if self.handle.isActive():
+                if self.is_active():
                     raise
 
     def undefine(self, *, with_state: bool = False) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from clienthv.errors import GuestError
-from clienthv.hypervisor import DomainState
+from clienthv.hypervisor import Domain, DomainState
+from clienthv.hypervisor.binding import libvirt
 from clienthv.hypervisor.domain import DESTROYED, INTERNAL_ERROR
 from clienthv.lifecycle import watching
 from clienthv.model.faults import Fault
@@ -97,3 +98,19 @@ def test_a_guest_that_ends_between_two_looks_is_asked_for_its_state_again(monkey
 
     monkeypatch.setattr(guest, "cpu_seconds", gone)
     seen(guest)
+
+
+TRANSIENT = "<domain type='test'><name>gone</name><memory>1024</memory><os><type>hvm</type></os></domain>"
+
+
+def test_a_vm_that_somebody_undefined_while_it_ran_has_ended_when_it_is_gone() -> None:
+    """Such a domain is transient: libvirt forgets it as it stops."""
+    connection = libvirt().open("test:///default")
+    try:
+        domain = Domain(connection.createXML(TRANSIENT, 0))
+        assert domain.is_active()
+        domain.handle.destroy()
+        assert not domain.is_active()
+        domain.destroy()
+    finally:
+        connection.close()
