@@ -309,7 +309,8 @@ def _replace(path: Path, entries: Iterable[Entry]) -> None:
     part = path.with_name(f".{path.name}.part")  # whoever holds the journal is alone
     with _writing(path):
         try:
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE)
+            part.unlink(missing_ok=True)
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
             with os.fdopen(handle, "wb") as file:
                 file.write(b"".join(map(_text, entries)))
                 file.flush()
