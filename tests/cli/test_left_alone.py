@@ -64,3 +64,18 @@ def test_that_nobody_listens_any_more_stops_no_work() -> None:
     done = subprocess.run([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=writing, text=True)
     os.close(writing)
     assert (done.returncode, done.stdout) == (0, "done\n")
+
+
+@pytest.mark.parametrize(
+    ("given", "code"), [("SIG_IGN", 0), ("SIG_DFL", 128 + signal.SIGHUP)], ids=["nohup", "without"]
+)
+def test_who_was_started_to_outlive_the_terminal_does(given: str, code: int) -> None:
+    """man 1 nohup: the program is started with SIGHUP ignored, and is to leave that so."""
+    script = (
+        "import os, signal\n"
+        f"signal.signal(signal.SIGHUP, signal.{given})\n"
+        "from clienthv import cli\n"
+        "cli.cli.main = lambda **_: os.kill(os.getpid(), signal.SIGHUP)\n"
+        "cli.main()"
+    )
+    assert subprocess.run([sys.executable, "-c", script]).returncode == code
