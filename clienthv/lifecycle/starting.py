@@ -45,8 +45,10 @@ def up(connection: Connection, request: Request, say: live.Say) -> Started:
         there = connection.find(name)
         if there is not None and there.is_active():
             return Started(name, before.plan if before else None, already_running=True, state=there.state()[0])
-        if there is not None and not request.redefine:
-            _refuse_changed(there)
+        if there is not None:
+            _refuse_asleep(there)
+            if not request.redefine:
+                _refuse_changed(there)
         profile, chain = given if given is not None else _recall(before, name)
         options, new_mib = files.resolve(name, request.files, before.options if before else Options(), profile)
         files.refuse_shared(options, name, connection)
@@ -95,6 +97,18 @@ def _recall(before: Remembered | None, name: str) -> tuple[Profile, tuple[Profil
         msg = f"VM {name} remembers no profile"
         raise GuestError(msg, hint="clienthv up PROFILE --name NAME makes a VM")
     return profile_model.parse(before.profile), before.profile
+
+
+def _refuse_asleep(domain: Domain) -> None:
+    """Refuse a VM whose guest libvirt has saved, as libvirt-guests may when the PC shuts down. Raises GuestError.
+
+    libvirt would wake it with the devices it had, whatever is planned; and a start that fails is stopped, which would
+    cost what it was doing.
+    """
+    if domain.is_saved():
+        msg = f"VM {domain.name} sleeps: libvirt has saved its guest's memory, and wakes it with the devices it had"
+        hint = f"virsh start {domain.name} wakes it; virsh managedsave-remove {domain.name} drops what it was doing"
+        raise GuestError(msg, hint=hint)
 
 
 def _refuse_changed(domain: Domain) -> None:

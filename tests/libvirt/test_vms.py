@@ -332,6 +332,16 @@ def test_console_and_view_say_what_they_need(demo: Machine) -> None:
     refused(demo.run("console", "nothing-of-that-name"), 10, "there is no VM")
 
 
+def test_a_guest_that_libvirt_has_put_to_sleep_is_not_planned_anew(machine: Machine) -> None:
+    """libvirt-guests does so when the PC shuts down, and libvirt wakes it with the definition it had."""
+    ok(machine.run("up", "portable", "--name", "asleep"))
+    machine.virsh("managedsave", "asleep")
+    before = machine.virsh("dumpxml", "asleep", "--inactive")
+    refused(machine.run("up", "asleep"), 10, "sleeps", "virsh start asleep", "virsh managedsave-remove asleep")
+    assert machine.virsh("dumpxml", "asleep", "--inactive") == before
+    machine.virsh("managedsave-remove", "asleep")
+
+
 def test_a_change_made_with_virsh_is_not_dropped_silently(machine: Machine) -> None:
     ok(machine.run("up", "portable", "--name", "edited"))
     ok(machine.run("down", "edited", "--force"))
