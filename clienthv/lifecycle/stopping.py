@@ -45,6 +45,9 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
     if how.undefine and not remembered.is_ours(xml):
         msg = f"VM {name} was not made by clienthv, so its definition stays"
         raise GuestError(msg, hint=f"virsh undefine {name}")
+    if how.undefine and not how.force and domain.is_saved():
+        msg = f"VM {name} sleeps: libvirt has saved its guest's memory, which would be forgotten with it"
+        raise GuestError(msg, hint=f"virsh start {name} wakes it; clienthv down {name} --undefine --force drops it")
     ran = domain.is_active()
     done.append(stopped := _stop(domain, how, ours))
     done += _give_back(site, ours if ran else None, stopped, say)

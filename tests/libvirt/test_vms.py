@@ -339,7 +339,9 @@ def test_a_guest_that_libvirt_has_put_to_sleep_is_not_planned_anew(machine: Mach
     before = machine.virsh("dumpxml", "asleep", "--inactive")
     refused(machine.run("up", "asleep"), 10, "sleeps", "virsh start asleep", "virsh managedsave-remove asleep")
     assert machine.virsh("dumpxml", "asleep", "--inactive") == before
-    machine.virsh("managedsave-remove", "asleep")
+    refused(machine.run("down", "asleep", "--undefine"), 10, "sleeps", "virsh start asleep", "--force")
+    ok(machine.run("down", "asleep", "--undefine", "--force"))
+    assert "asleep" not in machine.names()
 
 
 def test_a_change_made_with_virsh_is_not_dropped_silently(machine: Machine) -> None:
