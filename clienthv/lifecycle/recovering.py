@@ -12,7 +12,8 @@ from clienthv.lifecycle.returning import Site
 def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
     """What was done, in sentences. Raises DocumentError, and HostError that names what stays and why.
 
-    ``quiet`` is not to fail of what is merely in use: whoever asks every minute hears of it when it has ended.
+    ``quiet`` is neither to fail nor to tell of what is merely in use: whoever asks every minute hears of it when it has
+    ended.
     """
     here = returning.where()
     done: list[str] = []
@@ -23,11 +24,13 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
             with Connection(Choice(uri, "named in the journal"), waiting=say) as connection:
                 with journal.held(here, "clienthv recover", say) as held, process.undisturbed():
                     for name in sorted({o.vm for e in held.entries for o in e.owners if o.uri == uri}):
-                        site = Site(connection, name)
+                        site, before = Site(connection, name), held.entries
                         try:
-                            done += returning.finish_or_undo(site, held)
+                            said = returning.finish_or_undo(site, held)
                         except ClienthvError as e:
                             stays.append(e.message)
+                        else:
+                            done += said if not quiet or held.entries != before else []
                 if not quiet:
                     stays += [w for changes in _left_by_those_that_ended(connection) for w in changes]
         except ClienthvError as e:

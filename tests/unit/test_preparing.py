@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 from collections.abc import Callable
@@ -14,12 +15,12 @@ from clienthv import hostchanges, journal, places, planner
 from clienthv.errors import DocumentError, GuestError, HostError, PlanError
 from clienthv.hypervisor import DomainState
 from clienthv.hypervisor.domain import host_functions
-from clienthv.lifecycle import live, looking, remembered, returning, stopping
+from clienthv.lifecycle import live, looking, recovering, remembered, returning, stopping
 from clienthv.lifecycle.keeping import Asked
 from clienthv.lifecycle.preparing import Ready
 from clienthv.lifecycle.returning import Site
 from clienthv.model.change import Change, Setting, What
-from clienthv.model.host import Cpu, DomainCapabilities, Host, Iommu, Kvm, Stack
+from clienthv.model.host import Cpu, DomainCapabilities, GuestClaims, Host, Iommu, Kvm, Stack
 from clienthv.model.plan import Kind, Reason, Strategy
 from clienthv.model.profile import Profile, ProfileText, parse
 from clienthv.model.vm import Seen, Vm
@@ -78,6 +79,9 @@ class FakeConnection:
         if name not in self.vms:
             raise GuestError(f"there is no VM {name!r}")
         return self.vms[name]
+
+    def claims(self) -> list[GuestClaims]:
+        return [GuestClaims(name=v.name, running=v.running, functions=v.functions) for v in self.vms.values()]
 
     def stack(self, **_: Any) -> Stack:
         held = tuple(a for vm in self.vms.values() if vm.running for a in vm.functions)
@@ -559,6 +563,35 @@ def test_a_user_who_did_not_start_the_vm_is_told_who_undoes_its_changes(at_root:
     monkeypatch.setattr(places, "is_root", lambda: False)
     done = stopping.down(at_root.connection, "a", HOW, at_root.said.append)  # type: ignore[arg-type]
     assert "clienthv down a as root undoes it" in done[-1]
+
+
+# --- recover
+
+
+@pytest.fixture
+def recovered(pc: Pc, monkeypatch: Any) -> Callable[..., list[str]]:
+    """``recover`` on that PC: its connections are its one."""
+    here = returning.where(pc.card.root)
+    monkeypatch.setattr(returning, "where", lambda *_: here)
+    monkeypatch.setattr(recovering, "Site", lambda connection, name: Site(connection, name, pc.card.root))
+    monkeypatch.setattr(recovering, "Connection", lambda *_, **__: contextlib.nullcontext(pc.connection))
+    return lambda **how: recovering.recover(pc.said.append, **how)
+
+
+def test_a_timer_says_nothing_of_what_is_still_in_use_and_tells_once_when_it_is_undone(
+    pc: Pc, recovered: Callable[..., list[str]]
+) -> None:
+    pc.start("a", wish())
+    pc.card.bind(SECOND, "vfio-pci")
+    pc.end("a")
+    assert recovered(quiet=True) == []
+    assert recovered(quiet=True) == []
+    with pytest.raises(HostError, match="is in use by vfio-pci"):
+        recovered()
+    pc.card.bind(SECOND, "")
+    assert any("is 0 again" in sentence for sentence in recovered(quiet=True))
+    assert pc.card.state == UNTOUCHED
+    assert recovered(quiet=True) == []
 
 
 # --- the MAC address
