@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import signal
 from collections.abc import Callable
@@ -576,6 +577,34 @@ def recovered(pc: Pc, monkeypatch: Any) -> Callable[..., list[str]]:
     monkeypatch.setattr(recovering, "Site", lambda connection, name: Site(connection, name, pc.card.root))
     monkeypatch.setattr(recovering, "Connection", lambda *_, **__: contextlib.nullcontext(pc.connection))
     return lambda **how: recovering.recover(pc.said.append, **how)
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["before each line", "after each line"])
+def test_a_crash_at_any_line_of_a_start_that_fails_and_is_undone_is_undone_by_recover(
+    pc: Pc, recovered: Callable[..., list[str]], before: bool, monkeypatch: Any
+) -> None:
+    append = journal.Journal._append
+    for number in itertools.count(1):
+        lines = itertools.count(1)
+
+        def crashing(self: journal.Journal, line: Any, last: int = number, lines: Any = lines) -> None:
+            this = next(lines)
+            if this == last and before:
+                raise Crash
+            append(self, line)
+            if this == last:
+                raise Crash
+
+        with monkeypatch.context() as patched:
+            patched.setattr(journal.Journal, "_append", crashing)
+            with pytest.raises((Crash, GuestError)) as raised:
+                pc.start("a", wish(trust=True), fail=GuestError("QEMU ended"))
+        recovered()
+        assert pc.card.state == UNTOUCHED, f"line {number}"
+        assert pc.entries() == []
+        if raised.type is GuestError:
+            break
+    assert number == 9, "four are announced and struck out, and then there is no such line"
 
 
 def test_a_timer_says_nothing_of_what_is_still_in_use_and_tells_once_when_it_is_undone(
