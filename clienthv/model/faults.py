@@ -46,6 +46,8 @@ class Known(NamedTuple):
 
 
 _UNREACHABLE: Final = "the account QEMU runs as cannot reach the file; move it, or open the folder"
+_IMAGE: Final = r"(?:Cannot access storage file|Could not open) ''"  # as _CHOSEN leaves it
+_FILE_GONE: Final = "the file is not there any more: give another path with --disk, --cdrom, --kernel or --initrd"
 _DISK_HELD: Final = "another program or VM has the image open; stop that first"
 _KVM: Final = "clienthv inspect shows the state of KVM and why"
 _GROUP: Final = "clienthv devices shows the group; a function of it has a driver of the host's"
@@ -78,6 +80,8 @@ _KNOWN: Final = (
         HostError,
         "libvirt's daemon went away; its log says why (journalctl -u libvirtd)",
     ),
+    Known(Fault.OTHER, rf"{_IMAGE}.*: No such file", DiskError, _FILE_GONE),
+    Known(Fault.OTHER, rf"{_IMAGE}.*: Permission denied", DiskError, _UNREACHABLE),
     Known(Fault.OTHER, r'Failed to get (?:shared )?"write" lock', DiskError, _DISK_HELD),
     Known(Fault.OTHER, r"No space left on device", DiskError, "make room on the disk"),
     Known(
@@ -201,11 +205,16 @@ def recognise(code: int | None, text: str) -> Known | None:
     by_code = _CODES.get(code) if code is not None else None
     if by_code is not None and re.search(by_code.pattern, text):
         return by_code
-    told = _NAME.sub("", text)
+    told = _CHOSEN.sub("''", text)
     return next((known for known in _KNOWN if re.search(known.pattern, told)), None)
 
 
-_NAME: Final = re.compile(r"\(vm='[^']*'\)")  # a VM can be called anything
+# A VM can be called anything, and an image lie anywhere: only what the system names itself tells what it is.
+_CHOSEN: Final = re.compile(
+    r"\(vm='[^']*'\)"
+    r"|'(?!/(?:dev|sys|proc|usr|run)/)(?![^']*_VARS\.)/[^']*(?<!\.fd)'"
+    r"|(?<=\"filename\":)\"(?!/(?:dev|sys|proc|usr|run)/)(?![^\"]*_VARS\.)/[^\"]*(?<!\.fd)\""
+)
 
 
 _WRAPPING: Final = re.compile(

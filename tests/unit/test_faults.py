@@ -115,6 +115,7 @@ SAID = [
      Fault.FIRMWARE),
     ("Failed to open file '/usr/share/OVMF/OVMF_VARS_4M.ms.fd': No such file or directory", Fault.FIRMWARE),
     ("Failed to open file '/usr/share/OVMF/OVMF_VARS.fd': No such file or directory", Fault.FIRMWARE),
+    ("Cannot access storage file '/usr/share/OVMF/OVMF_CODE_4M.fd': No such file or directory", Fault.FIRMWARE),
     ("internal error: Unable to find any usable hugetlbfs mount for 2048 KiB", Fault.HUGEPAGES),
     ("qemu-system-x86_64: unable to map backing store for guest RAM: Cannot allocate memory", Fault.HUGEPAGES),
     ("unsupported configuration: 3d acceleration is not supported by this QEMU binary", Fault.RENDER_NODE),
@@ -126,6 +127,20 @@ SAID = [
      "passthrough,id=tpm0: Cannot access TPM device using '/dev/tpm0': Device or resource busy", Fault.TPM),
     ('qemu-system-x86_64: -blockdev {}: Failed to get "write" lock\nIs another process using the image?', Fault.OTHER),
 ]  # fmt: skip
+
+
+@pytest.mark.parametrize("folder", ["/srv", "/srv/OVMF", "/srv/firmware", "/srv/passt", "/srv/EGL"])
+@pytest.mark.parametrize(("why", "hint"), [("No such file or directory", "not there"), ("Permission denied", "reach")])
+def test_an_image_that_cannot_be_had_is_laid_to_no_device_wherever_it_lies(folder: str, why: str, hint: str) -> None:
+    image = f"{folder}/desk.qcow2"
+    for text in (
+        f"Cannot access storage file '{image}' (as uid:64055, gid:64055): {why}",
+        f'{WRAPPED}-blockdev {{"driver":"file","filename":"{image}"}}: Could not open \'{image}\': {why}',
+    ):
+        error = translate(Refusal(text, 38), "start VM desk")
+        assert (type(error), error.fault) == (DiskError, Fault.OTHER)
+        assert hint in (error.hint or "")
+        assert not blaming.blame(error.fault, text, error.hint, plan(), HOST)
 
 
 @pytest.mark.parametrize(("text", "fault"), SAID, ids=[str(number) for number in range(len(SAID))])
@@ -157,6 +172,8 @@ def test_numbers_go_before_words_and_what_is_not_known_stays_libvirts(text: str,
         "internal error: QEMU unexpectedly closed the monitor (vm='passt'): qemu-system-x86_64: something new",
         "QEMU unexpectedly closed the monitor (vm='gpu-passthrough'): qemu-system-x86_64: something new",
         "unknown thing at /srv/regleg/passthrough.img",
+        "qemu-system-x86_64: -blockdev {}: Could not open '/srv/OVMF/passt.qcow2': Image is not in qcow2 format",
+        'qemu-system-x86_64: -blockdev {"driver":"file","filename":"/home/x/passt.img"}: something new',
         'qemu-system-x86_64: -device {"driver":"virtio-net-pci"}: failed to find romfile "efi-virtio.rom"',
         "Could not open '/var/lib/libvirt/qemu/nvram/desk_VARS.fd': Permission denied",
     ],
