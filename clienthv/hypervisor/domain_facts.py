@@ -25,6 +25,7 @@ from clienthv.model.domain import (
 )
 
 MOST_BYTES: Final = 4 << 20
+_MOST_TEXT: Final = 1 << 16
 _QEMU: Final = "http://libvirt.org/schemas/domain/qemu/1.0"
 _OSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 # Binary multiples are KiB and K alike, decimal ones KB (libvirt, src/util/virutil.c, virScaleInteger).
@@ -92,7 +93,7 @@ def tree(xml: bytes | str, origin: str) -> Any:
     try:
         root = etree.fromstring(data, parser)
     except (etree.XMLSyntaxError, ValueError) as e:
-        msg = f"{origin} is not XML: {e}"
+        msg = f"{origin} is not XML: {' '.join(getattr(e, 'msg', str(e)).split())}"
         raise DocumentError(msg, hint=make_one) from e
     if root.tag == "domstatus":  # as libvirt keeps running guests in /run
         root = root.find("domain")
@@ -100,7 +101,19 @@ def tree(xml: bytes | str, origin: str) -> Any:
         found = "nothing" if root is None else f"<{root.tag}>"
         msg = f"{origin} is XML, but no libvirt domain: it holds {found}"
         raise DocumentError(msg, hint=make_one)
+    if (longest := max(map(len, _texts(root)), default=0)) > _MOST_TEXT:
+        msg = f"{origin} has a text of {longest} characters in it: not a libvirt domain"
+        raise DocumentError(msg, hint=make_one)
     return root
+
+
+def _texts(root: Any) -> Iterator[str]:
+    """Every text that could be a fact; what programs and people keep in a domain may be long."""
+    for part in root:
+        if part.tag not in ("metadata", "description", "title"):
+            for element in part.iter():
+                yield element.text or ""
+                yield from element.attrib.values()
 
 
 def _text(element: Any, path: str) -> str:

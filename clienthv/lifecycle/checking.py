@@ -8,8 +8,9 @@ from typing import Final, Literal, NamedTuple
 
 from clienthv import places, portability
 from clienthv.errors import ClienthvError, DiskError, GuestError
-from clienthv.hypervisor import Connection, cpu_map
+from clienthv.hypervisor import Connection, cpu_map, domain_facts
 from clienthv.lifecycle import live, subjects, targets
+from clienthv.model import values
 from clienthv.model.cpu import Baseline
 from clienthv.model.host import Host, is_document
 from clienthv.model.portability import Check
@@ -49,15 +50,28 @@ def _of_file(path: Path, how: Looking, say: live.Say) -> Subject:
     head = _head(path)
     if head.startswith(_ZSTD):
         return subjects.of_bundle(path)
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return subjects.of_definition(path.read_bytes(), str(path), how.source)
+    if _is_xml(head):
+        return subjects.of_definition(_read(path, domain_facts.MOST_BYTES + 1), str(path), how.source)
     if _is_text(head):
         msg = f"{path} is text, and no disk image"
-        hint = (
-            "a PC's document belongs behind --to or --from" if is_document(head) else "give an image or a domain's XML"
-        )
-        raise DiskError(msg, hint=hint)
+        raise DiskError(msg, hint=_instead_of(head))
     return subjects.of_image(path, how.profile, say, inspect=how.inspect)
+
+
+def _is_xml(head: bytes) -> bool:
+    """Whether a file begins as XML does, in UTF-8 or with the mark of UTF-16 (XML 1.0, appendix F.1)."""
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return values.text_of(head[: len(head) & ~1]).lstrip().startswith("<")
+    return head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"<", b"\0<\0"))
+
+
+def _instead_of(head: bytes) -> str:
+    """What to do about a text."""
+    if is_document(head):
+        return "a PC's document belongs behind --to or --from"
+    if b"<domain" in head:
+        return "it has a domain's XML in it: take out what stands before <domain and behind </domain>"
+    return "give an image or a domain's XML"
 
 
 def _is_text(head: bytes) -> bool:
@@ -69,11 +83,13 @@ def _is_text(head: bytes) -> bool:
 
 
 def _head(path: Path) -> bytes:
-    if not path.is_file():
-        return b""
+    return _read(path, _HEAD) if path.is_file() else b""
+
+
+def _read(path: Path, most: int) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_HEAD)
+            return file.read(most)
     except OSError as e:
         msg = f"cannot read {path}: {e.strerror}"
         raise DiskError(msg, hint="check its permissions") from e

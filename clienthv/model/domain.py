@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import msgspec
 
 from clienthv.model.cpu import GuestCpu
-from clienthv.model.values import Count
+from clienthv.model.values import Count, PciAddress
 
 
 class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -119,7 +121,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     plugged: tuple[str, ...] | None = None
 
 
-class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
+class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     """One domain. Memory is in MiB, ``os_id`` libosinfo's long id, ``highest_pin`` the highest processor it names.
 
     ``highest_node`` is the highest NUMA node it takes memory from, ``hyperv`` are the enlightenments that are on,
@@ -165,3 +167,12 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True):
     def writable(self) -> tuple[DiskFacts, ...]:
         """The disks that the guest writes to."""
         return tuple(d for d in self.disks if d.device in ("disk", "lun") and not d.readonly)
+
+    @cached_property
+    def by_slot(self) -> dict[str, tuple[HostDevice, ...]]:
+        """The PCI functions that are handed over, by the slot that those of one card share."""
+        found: dict[str, list[HostDevice]] = {}
+        for device in self.host_devices:
+            if device.address is not None:
+                found.setdefault(PciAddress.parse(device.address).slot, []).append(device)
+        return {slot: tuple(devices) for slot, devices in found.items()}

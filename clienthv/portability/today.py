@@ -19,6 +19,7 @@ from clienthv.portability.network import plug_of
 _S = Strategy
 _KIND_OF_CLASS: Final = {"03": Kind.GPU, "02": Kind.NIC, "01": Kind.DISK, "04": Kind.AUDIO, "0c": Kind.USB}
 _LEAST_MIB: Final = 1024
+_MOST_MIB: Final = 900 << 20  # 900 TiB: no PC has it, and a profile can say it
 _BELOW: Final[dict[Kind, tuple[Strategy, ...]]] = {
     Kind.CPU: (_S.BINARY_TRANSLATION,),
     Kind.GPU: (_S.PARAVIRTUAL, _S.EMULATED),
@@ -48,7 +49,7 @@ def kind_of(function: PciFunction | None, device: HostDevice, domain: DomainFact
     if device.type != "pci" or device.address is None:
         return None
     place = PciAddress.parse(device.address)
-    alike = [d for d in domain.host_devices if d.address and PciAddress.parse(d.address).slot == place.slot]
+    alike = domain.by_slot[place.slot]
     is_card = any(d.as_gpu and _is_first(d) for d in alike) or (
         len(alike) > 1 and any(map(_is_first, alike)) and (domain.shared_memory or not _has_screen(domain))
     )
@@ -91,7 +92,7 @@ def profile(
     nic = today[Kind.NIC]
     plugs = tuple(dict.fromkeys([str(nic.network), "user"])) if nic.network is not None else ()
     tables["nic"] = Device(prefer=_ladder(Kind.NIC, today), network=plugs)
-    memory = domain.memory_mib or _LEAST_MIB
+    memory = min(domain.memory_mib or _LEAST_MIB, _MOST_MIB)
     return Profile(
         name=domain.name or "domain",
         guest=Guest(os=os, drivers=_drivers(domain, functions)),

@@ -60,11 +60,13 @@ def test_findings_are_printed_gravest_first_with_what_to_do(clienthv: Run, domai
         ("a.xml", b"<network/>", 8, "no libvirt domain: it holds <network>"),
         ("a.xml", b"<domain>", 8, "is not XML"),
         ("a.img", b"", 11, "0 bytes"),
+        ("a.txt", f"$ virsh dumpxml desk\n{DOMAIN}\n$ ".encode(), 9, "take out what stands before <domain"),
+        ("a.xml", "\ufeff<network/>".encode("utf-16-le"), 8, "no libvirt domain: it holds <network>"),
         ("pc.json", (HOSTS / "lab-full.json").read_bytes(), 9, "is text, and no disk image"),
         ("/dev/zero", None, 11, "is a device"),
         ("vm.clienthv", b"\x28\xb5\x2f\xfd" + bytes(200), 11, "not a bundle"),
     ],
-    ids=["missing", "folder", "network", "cut", "empty", "document", "device", "bundle"],
+    ids=["missing", "folder", "network", "cut", "empty", "pasted", "utf-16", "document", "device", "bundle"],
 )
 def test_what_cannot_be_moved_is_named_with_the_next_step(
     subject: str, content: bytes | None, code: int, words: str, clienthv: Run, tmp_path: Path

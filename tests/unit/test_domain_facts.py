@@ -84,14 +84,28 @@ def test_a_running_guest_as_libvirt_keeps_it_is_read() -> None:
         ("<domain>\ud83d".encode("utf-8", "surrogatepass"), "is not XML"),
         (b"<?xml version='1.0' encoding='martian'?><domain/>", "is not XML"),
         (b"<a>" * 300 + b"</a>" * 300, "is not XML"),
+        (b"<domain><name>" + b"n" * 70000 + b"</name></domain>", "70000 characters"),
+        (b"<domain><os><type machine='" + b"n" * 70000 + b"'/></os></domain>", "70000 characters"),
     ],
-    ids=["empty", "binary", "cut", "network", "no-domain", "large", "surrogate", "encoding", "deep"],
+    ids=["empty", "binary", "cut", "network", "no-domain", "large", "surrogate", "encoding", "deep", "name", "attr"],
 )  # fmt: skip
 def test_what_is_no_domain_is_refused_by_name(text: bytes, words: str) -> None:
     with pytest.raises(DocumentError) as caught:
         read(text)
     assert "a.xml" in caught.value.message
     assert words in caught.value.message
+
+
+def test_what_people_and_programs_keep_in_a_domain_may_be_long() -> None:
+    kept = f"<metadata><app xmlns='urn:x'>{'m' * 70000}</app></metadata><description>{'d' * 70000}</description>"
+    assert read(f"<domain><name>a</name>{kept}</domain>").name == "a"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be", "iso-8859-1"])
+def test_a_domain_in_another_encoding_is_read(encoding: str) -> None:
+    mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+    told = f"<?xml version='1.0' encoding='{encoding.removesuffix('-sig').removesuffix('-be')}'?>"
+    assert read(mark + f"{told}<domain><name>Büro</name></domain>".encode(encoding)).name == "Büro"
 
 
 def test_entities_are_neither_followed_nor_expanded(tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -104,6 +104,14 @@ def test_devices_of_the_host_are_one_finding_against_a_move_and_one_for_each_car
     assert len([f for f in found if f.code is C.HOST_DEVICE_OTHER]) == 1
 
 
+def test_absurd_sizes_and_thousands_of_devices_are_judged_like_others() -> None:
+    absurd = subject(xml(memory="<memory unit='PiB'>9999999999999</memory>", vcpus="9999999999999"))
+    assert C.MEMORY in grave(absurd)
+    places = (f"{n >> 5:04x}:{n >> 5 & 255:02x}:{n & 31:02x}.0" for n in range(2000))
+    many = portability.check(subject(xml("".join(map(hostdev, places)))), THERE)
+    assert len([f for f in many.findings if f.code is C.HOST_DEVICE_UNKNOWN]) == 2000
+
+
 def test_a_vm_of_clienthv_finds_its_card_at_another_address_by_itself() -> None:
     moved = target(pc(pci=(SCREEN, msgspec.structs.replace(GPU, address="0000:02:00.0"))))
     assert [
