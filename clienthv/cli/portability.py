@@ -60,12 +60,13 @@ def migrate_check_command(
     """Say whether an image, a VM, a definition or a bundle runs on other PCs, and what each device becomes there.
 
     The verdict is live (it can move while it runs), cold (after a shutdown and a copy), adapt (changed) or blocked;
-    and every finding that it rests on is shown. Changes nothing. Ends with 0 when every target could be read, whatever
+    and every finding that it rests on is shown. Changes nothing. - is standard input: a definition, or a document or
+    listing of a target. Ends with 0 when every target could be read, whatever
     the verdicts are; with --summary all others are told first.
     """
     from clienthv.lifecycle import checking
 
-    names = tuple(_spread((*to, *more)))
+    names = tuple(dict.fromkeys(_spread((*to, *more))))
     if not names:
         msg = "there is no target to check against"
         raise UsageError(msg, hint="give --to FILE (clienthv inspect --save FILE, on that PC), --to local, or a URI")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, Literal, NamedTuple
@@ -33,7 +34,13 @@ class Looking(NamedTuple):
 
 
 def subject_of(name: str, how: Looking, say: live.Say) -> Subject:
-    """What a name or path means: a file by its content, else a VM. Raises every kind of ClienthvError."""
+    """What a name or path means: a file by its content, else a VM. Raises every kind of ClienthvError.
+
+    ``-`` is a definition on standard input.
+    """
+    if name == "-":
+        data = sys.stdin.buffer.read(domain_facts.MOST_BYTES + 1)
+        return subjects.of_definition(data, "standard input", how.source)
     path = places.expanded(name)
     if path.is_dir():
         msg = f"{name} is a folder"

@@ -124,7 +124,7 @@ def baseline(found: Baseline, xml: str | None) -> Iterator[str]:
     """The processor that several PCs have in common, and how to have a guest see it. ``xml`` is for libvirt."""
     yield from found.evidence
     if found.left_out:
-        yield f"left out, since nothing is known of them: {', '.join(found.left_out)}"
+        yield f"left out, since no features of x86_64 are known of them: {', '.join(found.left_out)}"
     yield ""
     if found.level is not None:
         yield f'level of x86-64: {found.level} (in a profile: model = "{found.level}" in [devices.cpu])'

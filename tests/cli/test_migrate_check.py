@@ -144,6 +144,14 @@ def test_a_folder_means_the_documents_in_it(clienthv: Run, domain: Path, tmp_pat
     assert [line.split()[0] for line in shown.stdout.splitlines()] == ["pcs/a.json", "pcs/b.json"]
 
 
+def test_a_definition_can_be_piped_in(domain: Path, tmp_path: Path) -> None:
+    shown = subprocess.run(
+        [sys.executable, "-m", "clienthv", "migrate-check", "-", "--to", PC, "--to", PC, "--summary"],
+        input=domain.read_bytes(), capture_output=True, cwd=tmp_path, check=False, timeout=300,
+    )  # fmt: skip
+    assert (shown.returncode, shown.stdout.split()) == (0, [PC.encode(), b"live"]), "a target is told once"
+
+
 def test_a_document_can_be_piped_in(domain: Path, tmp_path: Path) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "clienthv", "migrate-check", str(domain), "--to", "-", "--summary"],

@@ -381,6 +381,9 @@ def test_pcs_of_which_nothing_is_known_are_named_and_left_out() -> None:
     found = baseline([showing("sse2"), blank], MAP)
     assert (found.hosts, found.left_out) == (("target",), ("blank",))
     assert baseline([blank], MAP).cpu is None
+    arm = Host(name="pi", cpu=Cpu(architecture="aarch64"))
+    assert any("pi is aarch64" in told for told in baseline([showing("sse2"), arm], MAP).evidence)
+    assert not any("blank is" in told for told in baseline([showing("sse2"), blank], MAP).evidence)
     assert baseline([showing("sse2")], None).cpu is None, "no table, no model"
 
 
