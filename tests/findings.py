@@ -96,6 +96,10 @@ PLAIN = subject(xml(), HERE)
 THERE = target()
 SEES = target(exists=files(IMAGE))
 UEFI = subject(xml(efi=EFI))
+SEV = subject(xml(root="<launchSecurity type='sev'/>"))
+AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="EPYC", flags=("svm", "sev", "sev_es")))
+OLD_AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="FX", flags=("svm",)))
+INVTSC = '<feature policy="require" name="invtsc"/>'
 MDEV = subject(xml('<hostdev mode="subsystem" type="mdev"><source><address uuid="12ab"/></source></hostdev>'))
 SHARES = Particulars(mdev_types=(MdevType(id="i915-GVTg_V5_4"),))
 
@@ -252,6 +256,20 @@ CASES = (
         innocent=subject(xml(root=custom("Old", '<feature policy="disable" name="invtsc"/>'))),
     ),
     Case(
+        C.CPU_NOT_MIGRATABLE,
+        S.STOPS_LIVE,
+        ("invtsc", "not fixed"),
+        subject(xml(root=custom("Old", INVTSC) + "<clock><timer name='tsc'/></clock>")),
+        innocent=subject(xml(root=custom("Old", INVTSC) + "<clock><timer name='tsc' frequency='2000000000'/></clock>")),
+    ),
+    Case(
+        C.CPU_NOT_MIGRATABLE,
+        S.STOPS_LIVE,
+        ("migratable='off'", "does not move"),
+        subject(xml(root='<cpu mode="host-passthrough" migratable="off"/>')),
+        innocent=subject(xml(root='<cpu mode="host-passthrough" migratable="on"/>')),
+    ),
+    Case(
         C.CPU_DIFFERS,
         S.UNKNOWN,
         ("host-model", "the PC that it runs on is not"),
@@ -392,7 +410,10 @@ CASES = (
         target(pc(memory=Memory(total_mib=16384))),
         elsewhere=THERE,
     ),
-    Case(C.LAUNCH_SECURITY, S.UNKNOWN, ("sev",), subject(xml(root="<launchSecurity type='sev'/>")), innocent=PLAIN),
+    Case(C.LAUNCH_SECURITY, S.UNKNOWN, ("sev", "domcapabilities"), SEV, target(AMD), innocent=PLAIN),
+    Case(C.LAUNCH_SECURITY, S.STOPS_LIVE, ("sev", "cannot send"), SEV, target(AMD), innocent=PLAIN),
+    Case(C.LAUNCH_SECURITY, S.CHANGES, ("sev", "does not encrypt"), SEV, THERE, elsewhere=target(AMD)),
+    Case(C.LAUNCH_SECURITY, S.CHANGES, ("sev", "does not encrypt"), SEV, target(OLD_AMD), elsewhere=target(AMD)),
     Case(
         C.SMBIOS_OF_THE_HOST,
         S.WARNS,
@@ -496,6 +517,13 @@ CASES = (
     Case(
         C.SHARED_MEMORY, S.STOPS_LIVE, ("looking-glass",), subject(xml("<shmem name='looking-glass'/>")), innocent=PLAIN
     ),
+    Case(
+        C.SHARED_MEMORY,
+        S.STOPS_LIVE,
+        ("a", "does not move"),
+        subject(xml("<shmem name='a' role='peer'/>")),
+        innocent=subject(xml("<shmem name='a' role='master'/>")),
+    ),
     # storage
     Case(
         C.DISK_OF_THE_HOST,
@@ -513,6 +541,13 @@ CASES = (
             pc("here", pci=(msgspec.structs.replace(GPU, address="0000:05:00.0", class_code="010802"),)),
         ),
         innocent=CARD,
+    ),
+    Case(
+        C.DISK_FORMAT,
+        S.STOPS_LIVE,
+        ("vda", "vmdk image open"),
+        subject(xml(disk('file="/a.img"').replace("qcow2", "vmdk"))),
+        innocent=subject(xml(disk('file="/a.img"').replace("qcow2", "qed"))),
     ),
     Case(
         C.DISK_FORMAT,
@@ -675,6 +710,20 @@ CASES = (
         S.STOPS_LIVE,
         ("/home/me", "virtiofs"),
         subject(xml('<filesystem><driver type="virtiofs"/><source dir="/home/me"/></filesystem>')),
+        innocent=PLAIN,
+    ),
+    Case(
+        C.SHARED_FOLDER,
+        S.STOPS_LIVE,
+        ("/home/me", "virtiofs"),
+        subject(xml('<filesystem><driver type="virtiofs"/><source dir="/home/me"/></filesystem>')),
+        innocent=subject(xml('<filesystem><driver type="virtiofs"/><source socket="/home/me"/></filesystem>')),
+    ),
+    Case(
+        C.SHARED_FOLDER,
+        S.WARNS,
+        ("/run/v.sock", "does not start"),
+        subject(xml('<filesystem><driver type="virtiofs"/><source socket="/run/v.sock"/></filesystem>')),
         innocent=PLAIN,
     ),
     Case(
@@ -855,6 +904,44 @@ CASES = (
         innocent=PLAIN,
     ),
     Case(C.NOT_MIGRATABLE, S.STOPS_LIVE, ("RTX 3060 (0000:01:00.0)", "does not move"), CARD, innocent=PLAIN),
+    *(
+        Case(
+            C.NOT_MIGRATABLE,
+            S.STOPS_LIVE,
+            (words, "cannot send it"),
+            subject(xml(guilty)),
+            innocent=subject(xml(spared)),
+        )
+        for words, guilty, spared in (
+            ("crypto", "<crypto model='virtio' type='qemu'/>", ""),
+            ("IOMMU", "<iommu model='amd'/>", "<iommu model='intel'/>"),
+            ("serial", "<serial type='pty'><target type='usb-serial'/></serial>", "<serial type='pty'/>"),
+            ("sound", "<sound model='usb'/>", "<sound model='ich9'/>"),
+            ("network card", nic("user", model="usb-net"), nic("user", model="e1000")),
+            ("input", "<input type='passthrough' bus='virtio'/>", "<input type='keyboard' bus='virtio'/>"),
+        )
+    ),
+    Case(
+        C.NOT_MIGRATABLE,
+        S.STOPS_LIVE,
+        ("vda, /a.img", "thrown away"),
+        subject(xml(disk('file="/a.img"', more="<transient/>"))),
+        innocent=subject(xml(disk('file="/a.img"'))),
+    ),
+    Case(
+        C.NOT_MIGRATABLE,
+        S.STOPS_LIVE,
+        ("vda, /a.img", "block job"),
+        subject(xml(disk('file="/a.img"', more="<mirror type='file' job='copy'/>"))),
+        innocent=subject(xml(disk('file="/a.img"'))),
+    ),
+    Case(
+        C.NOT_MIGRATABLE,
+        S.STOPS_LIVE,
+        ("01:00.0", "does not move"),
+        subject(xml(hostdev())),
+        innocent=subject(xml(hostdev(more="<teaming type='transient' persistent='ua-a'/>"))),
+    ),
     Case(C.NOT_MIGRATABLE, S.STOPS_LIVE, ("NVMe",), subject(xml('<controller type="nvme"/>')), innocent=PLAIN),
     Case(C.NOT_MIGRATABLE, S.STOPS_LIVE, ("virtio-sound",), subject(xml('<sound model="virtio"/>')), innocent=PLAIN),
     Case(

@@ -31,6 +31,7 @@ _OSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 # Binary multiples are KiB and K alike, decimal ones KB (libvirt, src/util/virutil.c, virScaleInteger).
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MOST_NUMBER: Final = 1 << 40
+_OTHERS: Final = ("crypto", "iommu", "serial")
 _EVERYWHERE: Final = ("/dev/random", "/dev/urandom")
 
 
@@ -59,7 +60,11 @@ def read(xml: bytes | str, origin: str) -> DomainFacts:
         nics=tuple(_nic(e) for e in devices.iterfind("interface") if e.get("type") != "hostdev"),
         host_devices=(*host_devices.defined(devices), *host_devices.handed_over(arguments)),
         filesystems=tuple(
-            FilesystemFacts(driver=attribute(e, "driver", "type") or "path", source=source_of(e))
+            FilesystemFacts(
+                driver=attribute(e, "driver", "type") or "path",
+                source=source_of(e),
+                socket=attribute(e, "source", "socket"),
+            )
             for e in devices.iterfind("filesystem")
         ),
         video=tuple(_video(e) for e in devices.iterfind("video") if attribute(e, "model", "type") != "none"),
@@ -71,6 +76,9 @@ def read(xml: bytes | str, origin: str) -> DomainFacts:
         redirections=sum(1 for _ in devices.iterfind("redirdev")),
         tpm=_tpm(devices.find("tpm")),
         shared_memory=tuple(e.get("name", "") for e in devices.iterfind("shmem")),
+        server_memory=tuple(e.get("name", "") for e in devices.iterfind("shmem[@role='master']")),
+        others=tuple(_others(devices)),
+        steady_clock=root.find("clock/timer[@name='tsc'][@frequency]") is not None,
         hyperv=tuple(e.tag for e in root.iterfind("features/hyperv/*") if e.get("state") == "on"),
         launch_security=attribute(root, "launchSecurity", "type"),
         smbios_host=attribute(root, "os/smbios", "mode") == "host",
@@ -203,6 +211,8 @@ def _disk(element: Any) -> DiskFacts:
         data_file=_data_file(element),
         encrypted=element.find("encryption") is not None or element.find("source/encryption") is not None,
         backing=tuple(_backing(element)),
+        transient=element.find("transient") is not None,
+        mirrored=element.find("mirror") is not None,
     )
 
 
@@ -274,6 +284,14 @@ def _paths(root: Any, devices: Any) -> Iterator[str]:
         path = (element.text or "").strip()
         if path and path not in _EVERYWHERE:
             yield path
+
+
+def _others(devices: Any) -> Iterator[str]:
+    """Devices of which the kind and model say all, in the words of libvirt."""
+    for element in devices:
+        if element.tag in _OTHERS:
+            model = element.get("model") or attribute(element, "target", "type")
+            yield f"{element.tag} {model or ''}".strip()
 
 
 def _arguments(root: Any) -> Iterator[str]:

@@ -64,13 +64,17 @@ def defined(devices: Any) -> Iterator[HostDevice]:
             ids=_ids(source),
             source=named,
             optional=optional(source),
+            transient=_is_transient(element),
             as_gpu=kind == "pci" and rom is not None and bool(rom.get("file")),
         )
     for element in devices.iterfind("interface[@type='hostdev']"):
-        transient = attribute(element, "teaming", "type") == "transient"
-        yield HostDevice(type="pci", address=_address_of(element), interface=True, transient=transient)
+        yield HostDevice(type="pci", address=_address_of(element), interface=True, transient=_is_transient(element))
     for element in devices.iterfind("disk[@type='nvme']"):
         yield HostDevice(type="pci", address=_address_of(element))
+
+
+def _is_transient(element: Any) -> bool:
+    return attribute(element, "teaming", "type") == "transient"
 
 
 def _address_of(element: Any) -> str | None:

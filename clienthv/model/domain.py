@@ -15,6 +15,7 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     ``source`` is a path, a URL or a volume's name; None for an empty drive. ``optional`` is whether the VM starts
     without it (``startupPolicy``), ``data_file`` where a qcow2 image keeps its content, if the definition says so.
+    ``transient`` is whether what the guest writes is thrown away, ``mirrored`` whether a block job copies it just now.
     """
 
     device: str = "disk"
@@ -30,6 +31,8 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     optional: bool = False
     data_file: str | None = None
     backing: tuple[str, ...] = ()
+    transient: bool = False
+    mirrored: bool = False
 
 
 class NicFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,10 +65,14 @@ class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FilesystemFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """A folder of the host that the guest shares: by virtiofs, or by 9p ("path")."""
+    """A folder of the host that the guest shares: by virtiofs, or by 9p ("path").
+
+    ``socket`` is that of a virtiofsd which libvirt does not start itself.
+    """
 
     driver: str
     source: str | None = None
+    socket: str | None = None
 
 
 class VideoFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -126,7 +133,9 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
 
     ``highest_node`` is the highest NUMA node it takes memory from, ``hyperv`` are the enlightenments that are on,
     ``paths`` further files of the host that it names (ROM files, event devices), ``arguments`` what it gives QEMU past
-    libvirt, ``controllers`` models with their types ("usb qemu-xhci").
+    libvirt, ``controllers`` models with their types ("usb qemu-xhci"), ``others`` further devices with their models
+    ("iommu intel"). ``server_memory`` is the shared memory of which this guest is the one that keeps it
+    (``role='master'``), ``steady_clock`` whether the TSC's frequency is fixed.
     """
 
     name: str = ""
@@ -156,6 +165,9 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     redirections: Count = 0
     tpm: TpmFacts | None = None
     shared_memory: tuple[str, ...] = ()
+    server_memory: tuple[str, ...] = ()
+    others: tuple[str, ...] = ()
+    steady_clock: bool = False
     hyperv: tuple[str, ...] = ()
     launch_security: str | None = None
     smbios_host: bool = False

@@ -92,11 +92,19 @@ def _while_it_runs(subject: Subject, domain: DomainFacts, kind: DomainType, targ
     """What holds a running guest back."""
     cpu = subject.running_cpu or domain.cpu
     named = cpu.named("require", "force") if cpu is not None else frozenset()
-    if _NOT_MIGRATABLE in named:
+    if _NOT_MIGRATABLE in named and not domain.steady_clock:
         yield stops_live(
             Code.CPU_NOT_MIGRATABLE,
             _NOT_MIGRATABLE,
-            "libvirt does not move a running guest that counts on a steady clock",
+            "libvirt does not move a running guest that counts on a steady clock of which the frequency is not fixed",
+            "leave it out; or fix it: <timer name='tsc' frequency='HERTZ'/>",
+        )
+    elif cpu is not None and cpu.mode == "host-passthrough" and cpu.migratable is False and not domain.steady_clock:
+        yield stops_live(
+            Code.CPU_NOT_MIGRATABLE,
+            "migratable='off'",
+            "the guest gets what QEMU does not move, such as a steady clock (invtsc)",
+            "leave it out: QEMU then hands over what it can move",
         )
     if cpu is not None and cpu.mode == "host-passthrough":
         yield from _passed_through(cpu, subject.source, target)

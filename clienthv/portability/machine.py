@@ -14,6 +14,7 @@ from clienthv.strategies.size import RESERVE_MIB
 _ALIASES: Final = ("q35", "pc")
 _TYPES: Final = ("kvm", "qemu")
 _X86: Final = "x86_64"
+_ENCRYPTS: Final = {"sev": "AuthenticAMD", "sev-snp": "AuthenticAMD", "tdx": "GenuineIntel"}
 _USUAL: Final = ("/usr/bin/qemu-system-x86_64", "/usr/bin/kvm", "/usr/bin/qemu-kvm", "/usr/libexec/qemu-kvm")
 
 
@@ -33,19 +34,45 @@ def findings(subject: Subject, target: Target) -> Findings:
     yield from _memory(domain, target)
     yield from _processors(domain, target)
     yield from _places(domain, target)
-    if domain.launch_security is not None:
-        yield unknown(
-            Code.LAUNCH_SECURITY,
-            domain.launch_security,
-            "memory encryption is tied to the processor that it is made on, and no host document tells of it",
-            f"virsh domcapabilities on {target.called} says what it supports",
-        )
+    yield from _launch_security(domain, target)
     if domain.smbios_host:
         yield warns(
             Code.SMBIOS_OF_THE_HOST,
             "smbios mode='host'",
             "the guest sees the maker and model of the PC below it: another there, and licences may hang on it",
             "mode='sysinfo' with the values that it sees now keeps them",
+        )
+
+
+def _launch_security(domain: DomainFacts, target: Target) -> Findings:
+    """Encrypted memory: never sent, and only by the processors of its maker (libvirt, formatdomain, "Launch Security").
+
+    AMD's are known by the flag ``sev`` of /proc/cpuinfo (Linux, arch/x86/include/asm/cpufeatures.h).
+    """
+    kind, there = domain.launch_security, target.host.cpu
+    if kind is None:
+        return
+    yield stops_live(
+        Code.LAUNCH_SECURITY, kind, "QEMU cannot send memory that it cannot read", "shut the guest down first"
+    )
+    vendor = _ENCRYPTS.get(kind)
+    if vendor is not None and (
+        there.vendor not in (None, vendor)
+        or there.architecture != _X86
+        or (kind.startswith("sev") and there.flags is not None and "sev" not in there.flags)
+    ):
+        yield changes(
+            Code.LAUNCH_SECURITY,
+            kind,
+            f"the processor of {target.called} does not encrypt a guest's memory so",
+            "leave <launchSecurity> out, if the guest may do without",
+        )
+    else:
+        yield unknown(
+            Code.LAUNCH_SECURITY,
+            kind,
+            "memory encryption hangs on the processor, its firmware and the kernel, and no host document tells of all",
+            f"virsh domcapabilities on {target.called} says what it supports",
         )
 
 

@@ -5,11 +5,21 @@ from __future__ import annotations
 import shlex
 from typing import Final
 
+from clienthv.model.domain import DomainFacts
 from clienthv.model.plan import Kind
 from clienthv.model.portability import Code
 from clienthv.portability.subject import Findings, Subject, Target, info, stops_live, warns
 
 _NVME: Final = "nvme"
+_UNSENDABLE: Final = {
+    "crypto virtio": "a virtio crypto device",
+    "iommu amd": "a virtual IOMMU of AMD's kind",
+    "serial usb-serial": "a USB serial port",
+    "sound usb": "a USB sound card",
+    "interface usb-net": "a USB network card",
+    "input passthrough virtio": "an input device of the host (virtio-input-host)",
+}
+"""What QEMU 10.0 refuses with ``--only-migratable``."""
 _SHOWN: Final = 6
 
 
@@ -56,13 +66,33 @@ def findings(subject: Subject, target: Target) -> Findings:
             "virtio disks can",
             Kind.DISK,
         )
-    if domain.shared_memory:
+    yield from _unsendable(domain)
+    shared = [name for name in domain.shared_memory if name not in domain.server_memory]
+    if shared:
         yield stops_live(
             Code.SHARED_MEMORY,
-            ", ".join(domain.shared_memory),
+            ", ".join(shared),
             "libvirt does not move a running VM with shared memory (shmem, which Looking Glass uses)",
             "detach it first, if the guest can do without",
         )
+
+
+def _unsendable(domain: DomainFacts) -> Findings:
+    """Devices whose state QEMU cannot send, whatever PC it is to (QEMU, ``unmigratable`` in their VMState)."""
+    named = {
+        *domain.others,
+        *(f"sound {model}" for model in domain.sounds),
+        *(f"interface {nic.model}" for nic in domain.nics),
+        *(f"input {words}" for words in domain.inputs),
+    }
+    for device, words in _UNSENDABLE.items():
+        if device in named:
+            yield stops_live(
+                Code.NOT_MIGRATABLE,
+                words,
+                "QEMU cannot send it to another PC while the guest runs",
+                "shut the guest down first; or take it out of the definition",
+            )
 
 
 def _arguments(arguments: tuple[str, ...]) -> Findings:

@@ -16,6 +16,8 @@ _GIB: Final = 1 << 30
 _OF_A_BOARD: Final = ("ide", "fdc", "sata")
 """Buses that boards bring along: the capabilities are those of one board, and the definition's has its own."""
 _LOCAL: Final = ("file", "block", "volume")
+_NOT_SENT: Final = ("vmdk", "vdi", "vpc", "vhdx", "qcow", "ploop")
+"""Formats of which QEMU 10.0 says that they do not support live migration."""
 _DIRECT: Final = ("none", "directsync")
 _DROPS_CACHE: Final = (4, 0)
 
@@ -43,6 +45,7 @@ def findings(subject: Subject, target: Target) -> Findings:
 
 def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
     source = disk.source or ""
+    yield from _while_it_runs(disk)
     if disk.type == "nvme":
         return  # a PCI function, judged with the others
     if disk.type == "block" or source.startswith("/dev/"):
@@ -85,6 +88,32 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
             "keep it on storage that both PCs reach",
         )
     yield from _reach(disk, subject, target)
+
+
+def _while_it_runs(disk: DiskFacts) -> Findings:
+    """What of a disk holds a running guest back (libvirt, qemuMigrationSrcIsAllowed; QEMU, block drivers)."""
+    what = f"{disk.target or 'a disk'}, {disk.source}"
+    if disk.format in _NOT_SENT:
+        yield stops_live(
+            Code.DISK_FORMAT,
+            what,
+            f"QEMU moves no running guest that has a {disk.format} image open",
+            "make it qcow2: qemu-img convert -O qcow2 OLD NEW.qcow2",
+        )
+    if disk.transient:
+        yield stops_live(
+            Code.NOT_MIGRATABLE,
+            what,
+            "a disk whose changes are thrown away (<transient/>): libvirt moves no running guest that has one",
+            "shut the guest down first, which loses what was written",
+        )
+    if disk.mirrored:
+        yield stops_live(
+            Code.NOT_MIGRATABLE,
+            what,
+            "a block job copies it (<mirror>): libvirt moves no running guest until that has ended",
+            "virsh blockjob NAME TARGET --pivot, or --abort",
+        )
 
 
 def _known(disk: DiskFacts, subject: Subject) -> Findings:
@@ -243,6 +272,14 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
     capabilities = target.capabilities
     for folder in domain.filesystems:
         source = folder.source or "a shared folder"
+        if folder.socket is not None:
+            yield warns(
+                Code.SHARED_FOLDER,
+                folder.socket,
+                f"the socket of a virtiofsd that libvirt does not start: {target.called} must have one there",
+                "start it there first; or let libvirt start it: <source dir=.../>",
+            )
+            continue
         if folder.driver == "virtiofs":
             yield stops_live(
                 Code.SHARED_FOLDER,
