@@ -135,7 +135,12 @@ CASES = (
         innocent=image(),
     ),
     Case(C.NOT_RUNNING_KIND, S.BLOCKS, ("xen", "no VM of QEMU"), subject(xml(type="xen")), innocent=PLAIN),
+    Case(
+        C.NOT_RUNNING_KIND, S.BLOCKS, ("xen", "virt-v2v"), subject(xml(type="xen")), innocent=subject(xml(type="lxc"))
+    ),
     Case(C.ARCHITECTURE, S.BLOCKS, ("aarch64",), subject(xml(arch="aarch64")), innocent=PLAIN),
+    Case(C.ARCHITECTURE, S.BLOCKS, ("plans x86_64",), subject(xml(arch="s390x")), innocent=subject(xml(arch="i686"))),
+    Case(C.ARCHITECTURE, S.WARNS, ("i686", "32 bits"), subject(xml(arch="i686")), innocent=PLAIN),
     Case(
         C.ARCHITECTURE,
         S.CHANGES,

@@ -119,7 +119,7 @@ def _of_domain(facts: DomainFacts, source: Host | None, before: Remembered | Non
     now = today.decisions(facts, functions)
     os_id = guests.short_id(facts.os_id) if facts.os_id is not None else "unknown"
     profile = today.profile(facts, now, os_id, functions)
-    kept = Kept(decisions={kind: now[kind] for kind in keeping.KEPT_KINDS})
+    kept = Kept(decisions={kind: now[kind] for kind in keeping.KEPT_KINDS if now[kind].model != today.UNNAMED})
 
     def ask(host: Host) -> Wish:
         return Wish(devices.selecting(profile, facts, source, host) if source is not None else profile, kept)

@@ -180,6 +180,11 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
         """The disks that the guest writes to."""
         return tuple(d for d in self.disks if d.device in ("disk", "lun") and not d.readonly)
 
+    @property
+    def is_planned(self) -> bool:
+        """Whether it is a VM of the kind that clienthv plans: an x86 one, of 64 bits or 32, by KVM or QEMU on Linux."""
+        return self.type in ("kvm", "qemu") and self.arch in ("x86_64", "i686")
+
     @cached_property
     def by_slot(self) -> dict[str, tuple[HostDevice, ...]]:
         """The PCI functions that are handed over, by the slot that those of one card share."""

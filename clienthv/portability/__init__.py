@@ -28,14 +28,13 @@ _UNKNOWN = frozenset(reason for reason in Reason if reason.endswith("-unknown"))
 
 def check(subject: Subject, target: Target) -> Check:
     """What becomes of a subject on a target. The same facts give the same answer."""
-    functions = devices.functions_of(subject.source)
+    if subject.domain is not None and not subject.domain.is_planned:
+        return _answer(subject, target, [*machine.findings(subject, target), *_of_the_host(subject, target)], None)
     found = [
         *_software(subject, target),
         *machine.findings(subject, target),
         *cpu.findings(subject, target),
-        *devices.findings(subject, target, functions),
-        *storage.findings(subject, target),
-        *network.findings(subject, target),
+        *_of_the_host(subject, target),
         *screen.findings(subject, target),
         *state.findings(subject, target),
     ]
@@ -44,7 +43,19 @@ def check(subject: Subject, target: Target) -> Check:
     found += guest.findings(subject, target, plan, wish.profile)
     found += [problem] if problem is not None else []
     found += _differences(subject, target, plan, found)
-    becomes = tuple(_becomes(subject, plan, found))
+    return _answer(subject, target, found, plan, tuple(_becomes(subject, plan, found)))
+
+
+def _of_the_host(subject: Subject, target: Target) -> Iterator[Finding]:
+    """What a definition needs of any host, whatever runs it: devices, files, networks."""
+    yield from devices.findings(subject, target, devices.functions_of(subject.source))
+    yield from storage.findings(subject, target)
+    yield from network.findings(subject, target)
+
+
+def _answer(
+    subject: Subject, target: Target, found: list[Finding], plan: Plan | None, becomes: tuple[Becomes, ...] = ()
+) -> Check:
     ordered = tuple(sorted(dict.fromkeys(found), key=lambda f: _ORDER.index(f.severity)))
     best = Verdict.LIVE if subject.kind in ("vm", "domain") else Verdict.COLD
     return Check(target=target.name, verdict=verdict(ordered, best), findings=ordered, devices=becomes, plan=plan)

@@ -14,6 +14,8 @@ from clienthv.strategies.size import RESERVE_MIB
 _ALIASES: Final = ("q35", "pc")
 _TYPES: Final = ("kvm", "qemu")
 _X86: Final = "x86_64"
+_X86_32: Final = "i686"
+_CONVERTED: Final = ("xen", "vmware")
 _ENCRYPTS: Final = {"sev": "AuthenticAMD", "sev-snp": "AuthenticAMD", "tdx": "GenuineIntel"}
 _USUAL: Final = ("/usr/bin/qemu-system-x86_64", "/usr/bin/kvm", "/usr/bin/qemu-kvm", "/usr/libexec/qemu-kvm")
 
@@ -24,10 +26,8 @@ def findings(subject: Subject, target: Target) -> Findings:
     domain = subject.domain
     if domain is None:
         return
-    if domain.arch != _X86:
-        yield blocks(Code.ARCHITECTURE, domain.arch, f"clienthv plans x86_64 guests, and this one is {domain.arch}")
-    if domain.type not in _TYPES:
-        yield blocks(Code.NOT_RUNNING_KIND, domain.type, f"a domain of type {domain.type} is no VM of QEMU")
+    if not domain.is_planned:
+        return
     yield from _machine_type(domain, target)
     yield from _firmware(domain, target)
     yield from _tpm(domain, target)
@@ -76,9 +76,31 @@ def _launch_security(domain: DomainFacts, target: Target) -> Findings:
         )
 
 
+def _kind(domain: DomainFacts) -> Findings:
+    """What clienthv does not judge, and 32-bit guests, which x86_64 runs as they are (libvirt, qemu_capabilities.c)."""
+    if domain.type not in _TYPES:
+        yield blocks(
+            Code.NOT_RUNNING_KIND,
+            domain.type,
+            f"a domain of type {domain.type} is no VM of QEMU on Linux",
+            "virt-v2v can make one of it" if domain.type in _CONVERTED else None,
+        )
+    if domain.arch == _X86_32:
+        yield warns(
+            Code.ARCHITECTURE,
+            domain.arch,
+            "a PC of 32 bits: planned anew the guest sees one of 64, on which systems of 32 bits run too",
+            f"<type arch='{_X86}'> if its system runs on it",
+        )
+    elif domain.arch != _X86:
+        yield blocks(Code.ARCHITECTURE, domain.arch, f"clienthv plans x86_64 guests, and this one is {domain.arch}")
+
+
 def _architecture(subject: Subject, target: Target) -> Findings:
+    if subject.domain is not None:
+        yield from _kind(subject.domain)
     there = target.host.cpu.architecture
-    if there == _X86:
+    if there == _X86 or (subject.domain is not None and not subject.domain.is_planned):
         return
     tell = changes if subject.domain is not None and subject.domain.type == "kvm" else warns
     yield tell(

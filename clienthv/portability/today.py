@@ -18,6 +18,8 @@ from clienthv.portability.network import plug_of
 
 _S = Strategy
 _KIND_OF_CLASS: Final = {"03": Kind.GPU, "02": Kind.NIC, "01": Kind.DISK, "04": Kind.AUDIO, "0c": Kind.USB}
+UNNAMED: Final = "libvirt's choice"
+"""The model of a device whose definition names none."""
 _LEAST_MIB: Final = 1024
 _MOST_MIB: Final = 900 << 20  # 900 TiB: no PC has it, and a profile can say it
 _BELOW: Final[dict[Kind, tuple[Strategy, ...]]] = {
@@ -178,7 +180,7 @@ def _gpu(domain: DomainFacts) -> tuple[Strategy, str, str]:
         return _S.OMIT, "none", "nothing"
     video = domain.video[0]
     if video.model != "virtio":
-        return _S.EMULATED, video.model or "libvirt's choice", "QEMU"
+        return _S.EMULATED, video.model or UNNAMED, "QEMU"
     drawn = video.accel3d or any(g.gl for g in domain.graphics)
     return (_S.PARAVIRTUAL_3D if drawn else _S.PARAVIRTUAL), "virtio", "QEMU"
 

@@ -134,6 +134,27 @@ def test_an_arm_pc_is_one_finding_and_not_one_for_each_part_of_the_processor() -
     assert found.verdict is Verdict.ADAPT
 
 
+@pytest.mark.parametrize("odd", [{"arch": "aarch64"}, {"arch": "s390x"}, {"type": "xen"}, {"type": "lxc"}], ids=str)
+def test_of_what_is_not_planned_nothing_is_said_as_though_it_were(odd: dict[str, str]) -> None:
+    arm = target(pc(cpu=Cpu(architecture="aarch64")))
+    for there in (THERE, arm):
+        check = portability.check(subject(xml(hostdev(), machine="virt", **odd)), there)
+        assert (check.verdict, check.plan, check.devices) == (Verdict.BLOCKED, None, ())
+        assert "an x86_64 guest" not in {f.what for f in check.findings}
+        assert {f.code for f in check.findings} >= {C.HOST_DEVICE_UNKNOWN}, "what it needs of the host is still said"
+        assert not {f.code for f in check.findings} & {C.MACHINE_TYPE, C.EMULATOR, C.NOT_OURS, C.CPU_TYPE}
+
+
+def test_a_screen_whose_model_is_left_to_libvirt_is_no_obstacle() -> None:
+    check = portability.check(subject(xml(video="<video/>")), SEES)
+    assert check.verdict is Verdict.LIVE
+    assert check.plan is not None
+
+
+def test_a_guest_of_32_bits_is_judged_as_any_other() -> None:
+    assert portability.check(subject(xml(arch="i686")), SEES).verdict is Verdict.LIVE
+
+
 def test_without_a_look_inside_the_verdict_says_what_is_unknown() -> None:
     check = portability.check(image(inside(problem="libguestfs is not installed")), THERE)
     assert (check.verdict, [f.code for f in check.unknown]) == (Verdict.COLD, [C.CONTENTS_UNKNOWN])
