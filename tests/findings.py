@@ -99,6 +99,12 @@ UEFI = subject(xml(efi=EFI))
 SEV = subject(xml(root="<launchSecurity type='sev'/>"))
 AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="EPYC", flags=("svm", "sev", "sev_es")))
 OLD_AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="FX", flags=("svm",)))
+OWNED = subject(xml(root="<seclabel type='static' model='dac'><label>+1000:+1000</label></seclabel>"))
+Q = "xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'"
+RBD = (
+    "<disk type='network'><driver type='raw'/><source protocol='rbd' name='pool/disk'><host name='mon1' port='6789'/>"
+    "<host name='mon2' port='6789'/></source><target dev='vdb' bus='virtio'/></disk>"
+)
 INVTSC = '<feature policy="require" name="invtsc"/>'
 MDEV = subject(xml('<hostdev mode="subsystem" type="mdev"><source><address uuid="12ab"/></source></hostdev>'))
 SHARES = Particulars(mdev_types=(MdevType(id="i915-GVTg_V5_4"),))
@@ -409,6 +415,13 @@ CASES = (
     ),
     Case(
         C.HUGEPAGES,
+        S.CHANGES,
+        ("1048576 KiB", "no pool"),
+        subject(xml(root=HUGE.replace("/>", "><page size='1' unit='G'/></hugepages>"))),
+        innocent=subject(xml(root=HUGE.replace("/>", "><page size='2048'/></hugepages>"))),
+    ),
+    Case(
+        C.HUGEPAGES,
         S.UNKNOWN,
         ("does not tell",),
         subject(xml(root=HUGE)),
@@ -529,7 +542,70 @@ CASES = (
         subject(xml("<shmem name='a' role='peer'/>")),
         innocent=subject(xml("<shmem name='a' role='master'/>")),
     ),
+    *(
+        Case(
+            C.SECURITY_LABEL,
+            S.WARNS,
+            (model, "security driver"),
+            subject(xml(root=f"<seclabel type='dynamic' model='{model}'/>")),
+            innocent=subject(xml(root="<seclabel type='none' model='none'/><seclabel type='none'/>")),
+        )
+        for model in ("apparmor", "selinux")
+    ),
+    Case(
+        C.SECURITY_LABEL,
+        S.WARNS,
+        ("selinux",),
+        subject(
+            xml(disk('file="/a.img"').replace("/><target", "><seclabel model='selinux' relabel='no'/></source><target"))
+        ),
+        innocent=subject(xml(disk('file="/a.img"'))),
+    ),
+    Case(
+        C.SECURITY_LABEL, S.CHANGES, ("dac", "as a user"), OWNED, target(with_stack(privileged=False)), elsewhere=THERE
+    ),
+    Case(C.SECURITY_LABEL, S.WARNS, ("dac",), OWNED, target(pc(stack=None)), elsewhere=THERE),
+    *(
+        Case(C.QEMU_ARGUMENTS, S.WARNS, (words, "past libvirt"), subject(xml(root=root)), innocent=PLAIN)
+        for words, root in (
+            ("QEMU_AUDIO_DRV=pa", f"<q:commandline {Q}><q:env name='QEMU_AUDIO_DRV' value='pa'/></q:commandline>"),
+            (
+                "hostdev0.x-vga=true",
+                f"<q:override {Q}><q:device alias='hostdev0'><q:frontend><q:property name='x-vga' type='bool' "
+                "value='true'/></q:frontend></q:device></q:override>",
+            ),
+            ("-blockdev", f"<q:capabilities {Q}><q:del capability='blockdev'/></q:capabilities>"),
+        )
+    ),
+    Case(
+        C.HOST_FILE,
+        S.WARNS,
+        ("smartcard host", "the reader"),
+        subject(xml("<smartcard mode='host'/>")),
+        innocent=subject(xml("<smartcard mode='passthrough' type='spicevmc'/>")),
+    ),
     # storage
+    Case(
+        C.DISK_UNSHARED,
+        S.WARNS,
+        ("rbd:pool/disk at mon1:6789, mon2:6789", "on the network"),
+        subject(xml(RBD)),
+        innocent=subject(xml()),
+    ),
+    Case(
+        C.DISK_ENCRYPTED,
+        S.WARNS,
+        ("rbd:pool/disk", "secret"),
+        subject(xml(RBD.replace("</source>", "<encryption format='luks'/></source>"))),
+        innocent=subject(xml(RBD)),
+    ),
+    Case(
+        C.DISK_UNSHARED,
+        S.WARNS,
+        ("/run/blk.sock", "serves it"),
+        subject(xml(disk('type="unix" path="/run/blk.sock"', kind="vhostuser"))),
+        innocent=subject(xml(disk('file="/run/blk.sock"'))),
+    ),
     Case(
         C.DISK_OF_THE_HOST,
         S.CHANGES,
@@ -712,6 +788,14 @@ CASES = (
     ),
     Case(
         C.SHARED_FOLDER,
+        S.CHANGES,
+        ("/srv/folder", "has not"),
+        subject(xml(disk('dir="/srv/folder"', kind="dir"))),
+        target(exists=files()),
+        elsewhere=target(exists=files("/srv/folder")),
+    ),
+    Case(
+        C.SHARED_FOLDER,
         S.STOPS_LIVE,
         ("/home/me", "virtiofs"),
         subject(xml('<filesystem><driver type="virtiofs"/><source dir="/home/me"/></filesystem>')),
@@ -790,6 +874,13 @@ CASES = (
         ("network:lab",),
         subject(xml(nic("network", 'network="lab"'))),
         innocent=subject(xml(nic("network", 'network="default"'))),
+    ),
+    Case(
+        C.NETWORK,
+        S.WARNS,
+        ("network filter own-rules", "nwfilter-list"),
+        subject(xml(nic("user").replace("</interface>", "<filterref filter='own-rules'/></interface>"))),
+        innocent=subject(xml(nic("user"))),
     ),
     Case(
         C.NETWORK,

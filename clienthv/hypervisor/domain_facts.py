@@ -31,7 +31,7 @@ _OSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 # Binary multiples are KiB and K alike, decimal ones KB (libvirt, src/util/virutil.c, virScaleInteger).
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MOST_NUMBER: Final = 1 << 40
-_OTHERS: Final = ("crypto", "iommu", "serial")
+_OTHERS: Final = ("crypto", "iommu", "serial", "smartcard")
 _EVERYWHERE: Final = ("/dev/random", "/dev/urandom")
 
 
@@ -52,6 +52,7 @@ def read(xml: bytes | str, origin: str) -> DomainFacts:
         vcpus=number(root.findtext("vcpu")) or 1,
         memory_mib=_mib(root.find("memory")),
         hugepages=root.find("memoryBacking/hugepages") is not None,
+        page_sizes_kib=tuple(dict.fromkeys(_page_sizes(root))),
         highest_pin=max(_pins(root), default=None),
         highest_node=max(_numbers(e.get("nodeset", "") for e in root.iterfind("numatune/*")), default=None),
         cpu=_cpu(cpu),
@@ -85,6 +86,8 @@ def read(xml: bytes | str, origin: str) -> DomainFacts:
         kernel=root.findtext("os/kernel"),
         paths=tuple(dict.fromkeys(_paths(root, devices))),
         arguments=arguments,
+        overrides=tuple(_overrides(root)),
+        security_models=tuple(dict.fromkeys(_security_models(root, devices))),
     )
 
 
@@ -213,7 +216,13 @@ def _disk(element: Any) -> DiskFacts:
         backing=tuple(_backing(element)),
         transient=element.find("transient") is not None,
         mirrored=element.find("mirror") is not None,
+        servers=tuple(_server(e) for e in element.iterfind("source/host")),
     )
+
+
+def _server(element: Any) -> str:
+    name, port = element.get("name") or element.get("socket") or "", element.get("port")
+    return f"{name}:{port}" if port else name
 
 
 def _data_file(element: Any) -> str | None:
@@ -235,6 +244,7 @@ def _nic(element: Any) -> NicFacts:
         source=source_of(element),
         model=attribute(element, "model", "type"),
         backend=attribute(element, "backend", "type"),
+        filter=attribute(element, "filterref", "filter"),
     )
 
 
@@ -278,7 +288,9 @@ def _paths(root: Any, devices: Any) -> Iterator[str]:
         for element in devices.iterfind(f"{name}[@type='dev']"):
             if (path := source_of(element)) is not None:
                 yield path
-    texts = [*root.iterfind("os/initrd"), *root.iterfind("os/acpi/table"), *devices.iterfind("memory/source/path")]
+    yield from (e.get("path") for e in devices.iterfind("interface/script") if e.get("path", "").startswith("/"))
+    texts = [*root.iterfind("os/initrd"), *root.iterfind("os/dtb"), *root.iterfind("os/shim")]
+    texts += [*root.iterfind("os/acpi/table"), *devices.iterfind("memory/source/path")]
     texts += devices.iterfind("rng/backend[@model='random']")
     for element in texts:
         path = (element.text or "").strip()
@@ -286,11 +298,37 @@ def _paths(root: Any, devices: Any) -> Iterator[str]:
             yield path
 
 
+def _page_sizes(root: Any) -> Iterator[int]:
+    """KiB is the unit where none is named (libvirt, formatdomain, "Memory Backing")."""
+    for page in root.iterfind("memoryBacking/hugepages/page"):
+        if size := number(page.get("size")):
+            power = _POWERS.get((page.get("unit") or "KiB").lower()[:1], 1)
+            yield min(size * 1024**power >> 10, _MOST_NUMBER)
+
+
+def _security_models(root: Any, devices: Any) -> Iterator[str]:
+    """The security drivers that labels name; libvirt takes "none" everywhere (virSecurityManagerCheckModel)."""
+    for label in (*root.iterfind("seclabel"), *devices.iterfind("*/source/seclabel")):
+        if (model := label.get("model")) and model != "none":
+            yield model
+
+
+def _overrides(root: Any) -> Iterator[str]:
+    """Environment, properties and capabilities that are set past libvirt (libvirt, drvqemu, "Pass-through")."""
+    for e in root.iterfind(f"{{{_QEMU}}}commandline/{{{_QEMU}}}env"):
+        yield f"{e.get('name', '')}={e.get('value', '')}"
+    for device in root.iterfind(f"{{{_QEMU}}}override/{{{_QEMU}}}device"):
+        for e in device.iter(f"{{{_QEMU}}}property"):
+            yield f"{device.get('alias', '')}.{e.get('name', '')}={e.get('value', '')}"
+    for e in root.iterfind(f"{{{_QEMU}}}capabilities/*"):
+        yield f"{'-' if e.tag.endswith('}del') else '+'}{e.get('capability', '')}"
+
+
 def _others(devices: Any) -> Iterator[str]:
     """Devices of which the kind and model say all, in the words of libvirt."""
     for element in devices:
         if element.tag in _OTHERS:
-            model = element.get("model") or attribute(element, "target", "type")
+            model = element.get("model") or element.get("mode") or attribute(element, "target", "type")
             yield f"{element.tag} {model or ''}".strip()
 
 

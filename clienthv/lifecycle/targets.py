@@ -84,7 +84,9 @@ def _elsewhere(name: str, connection: Connection, pc: str, subject: Subject) -> 
 
 
 def _exists(path: str) -> bool | None:
-    """Whether a path of this PC is there; None where this user may not look."""
+    """Whether a path of this PC is there; None where this user may not look, or for what is no path of a PC."""
+    if not path.startswith("/"):
+        return None
     try:
         os.stat(path)  # noqa: PTH116 - its error tells
     except FileNotFoundError:

@@ -16,6 +16,7 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     ``source`` is a path, a URL or a volume's name; None for an empty drive. ``optional`` is whether the VM starts
     without it (``startupPolicy``), ``data_file`` where a qcow2 image keeps its content, if the definition says so.
     ``transient`` is whether what the guest writes is thrown away, ``mirrored`` whether a block job copies it just now.
+    ``servers`` are where a disk on the network is.
     """
 
     device: str = "disk"
@@ -33,15 +34,17 @@ class DiskFacts(msgspec.Struct, frozen=True, kw_only=True):
     backing: tuple[str, ...] = ()
     transient: bool = False
     mirrored: bool = False
+    servers: tuple[str, ...] = ()
 
 
 class NicFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """One network card: its libvirt type, what it is plugged into, and its model."""
+    """One network card: its libvirt type, what it is plugged into, its model, and the filter of libvirt's on it."""
 
     type: str
     source: str | None = None
     model: str | None = None
     backend: str | None = None
+    filter: str | None = None
 
 
 class HostDevice(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,7 +138,8 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     ``paths`` further files of the host that it names (ROM files, event devices), ``arguments`` what it gives QEMU past
     libvirt, ``controllers`` models with their types ("usb qemu-xhci"), ``others`` further devices with their models
     ("iommu intel"). ``server_memory`` is the shared memory of which this guest is the one that keeps it
-    (``role='master'``), ``steady_clock`` whether the TSC's frequency is fixed.
+    (``role='master'``), ``steady_clock`` whether the TSC's frequency is fixed, ``page_sizes_kib`` are the sizes of huge
+    pages that it names, ``security_models`` the security drivers, ``overrides`` what else it says past libvirt.
     """
 
     name: str = ""
@@ -148,6 +152,7 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     vcpus: Count = 1
     memory_mib: Count = 0
     hugepages: bool = False
+    page_sizes_kib: tuple[int, ...] = ()
     highest_pin: Count | None = None
     highest_node: Count | None = None
     cpu: GuestCpu | None = None
@@ -174,6 +179,8 @@ class DomainFacts(msgspec.Struct, frozen=True, kw_only=True, dict=True):
     kernel: str | None = None
     paths: tuple[str, ...] = ()
     arguments: tuple[str, ...] = ()
+    overrides: tuple[str, ...] = ()
+    security_models: tuple[str, ...] = ()
 
     @property
     def writable(self) -> tuple[DiskFacts, ...]:

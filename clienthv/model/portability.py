@@ -123,6 +123,7 @@ class Code(StrEnum):
     PLUGGED_IN = "plugged-in"
     NOT_OURS = "not-ours"
     QEMU_ARGUMENTS = "qemu-arguments"
+    SECURITY_LABEL = "security-label"
     # the guest
     GUEST_MINIMUM = "guest-minimum"
     CONTENTS_UNKNOWN = "contents-unknown"

@@ -249,10 +249,14 @@ def _huge_pages(domain: DomainFacts, target: Target) -> Findings:
         yield unknown(
             Code.HUGEPAGES, "huge pages", f"{target.called} does not tell of its pools of huge pages", _READ_IT
         )
-    elif not any(pool.free * pool.size_kib >> 10 >= domain.memory_mib for pool in pools):
+        return
+    wanted = domain.page_sizes_kib
+    what = f"huge pages of {', '.join(map(str, wanted))} KiB" if wanted else "huge pages"
+    fitting = [pool for pool in pools if not wanted or pool.size_kib in wanted]
+    if not any(pool.free * pool.size_kib >> 10 >= domain.memory_mib for pool in fitting):
         yield changes(
             Code.HUGEPAGES,
-            "huge pages",
+            what,
             f"no pool of {target.called} has {values.format_mib(domain.memory_mib)} free",
             "make them there (sysctl vm.nr_hugepages), or leave out <hugepages/>",
         )

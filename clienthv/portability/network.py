@@ -43,6 +43,14 @@ def findings(subject: Subject, target: Target) -> Findings:
     for nic in subject.domain.nics:
         plug = plug_of(nic)
         yield from _model(nic, target)
+        if nic.filter is not None:
+            yield warns(
+                Code.NETWORK,
+                f"network filter {nic.filter}",
+                f"libvirt on {target.called} must have one of that name, or a start fails",
+                "virsh nwfilter-list there; or leave <filterref> out",
+                Kind.NIC,
+            )
         if plug is None:
             yield from _strange(nic, target)
         elif plug.type != "user":

@@ -8,7 +8,7 @@ from typing import Final
 from clienthv.model.domain import DomainFacts
 from clienthv.model.plan import Kind
 from clienthv.model.portability import Code
-from clienthv.portability.subject import Findings, Subject, Target, info, stops_live, warns
+from clienthv.portability.subject import Findings, Subject, Target, changes, info, stops_live, warns
 
 _NVME: Final = "nvme"
 _UNSENDABLE: Final = {
@@ -20,6 +20,7 @@ _UNSENDABLE: Final = {
     "input passthrough virtio": "an input device of the host (virtio-input-host)",
 }
 """What QEMU 10.0 refuses with ``--only-migratable``."""
+_READERS: Final = ("smartcard host", "smartcard host-certificates")
 _SHOWN: Final = 6
 
 
@@ -55,7 +56,16 @@ def findings(subject: Subject, target: Target) -> Findings:
             subject.name,
             "not made by clienthv: what it would become there is planned from its definition alone",
         )
-    yield from _arguments(domain.arguments)
+    yield from _arguments(domain.arguments, domain.overrides)
+    yield from _labels(domain, target)
+    for device in domain.others:
+        if device in _READERS:
+            yield warns(
+                Code.HOST_FILE,
+                device,
+                f"a smart card by the reader or certificates of the PC below it: {target.called} must have the same",
+                "<smartcard mode='passthrough' type='spicevmc'/> uses the reader of whoever looks at the screen",
+            )
     if any(controller.startswith("nvme") for controller in domain.controllers) or any(
         disk.bus == _NVME for disk in domain.disks
     ):
@@ -95,8 +105,31 @@ def _unsendable(domain: DomainFacts) -> Findings:
             )
 
 
-def _arguments(arguments: tuple[str, ...]) -> Findings:
-    if not arguments:
+def _labels(domain: DomainFacts, target: Target) -> Findings:
+    """Security drivers by name: a start fails where libvirt has them not (virSecurityManagerCheckModel).
+
+    That of file owners is there wherever libvirt runs as root, and nowhere else (src/qemu/qemu_driver.c,
+    qemuSecurityInit).
+    """
+    stack = target.host.stack
+    for model in domain.security_models:
+        if model == "dac" and stack is not None and stack.privileged is True:
+            continue
+        is_missing = model == "dac" and stack is not None and stack.privileged is False
+        tell = changes if is_missing else warns
+        yield tell(
+            Code.SECURITY_LABEL,
+            model,
+            f"libvirt of {target.called} runs as a user, and has no such security driver: a start fails"
+            if is_missing
+            else f"the definition has a label of this security driver: a start fails where libvirt of {target.called} "
+            "has it not",
+            "leave <seclabel> out: libvirt makes labels of its own",
+        )
+
+
+def _arguments(arguments: tuple[str, ...], overrides: tuple[str, ...]) -> Findings:
+    if not arguments and not overrides:
         return
     handed = [n for n, a in enumerate(arguments) if _hands_over(a)]
     for n in handed[:_SHOWN]:
@@ -107,7 +140,7 @@ def _arguments(arguments: tuple[str, ...]) -> Findings:
             "<hostdev managed='yes'> does the same by libvirt",
         )
     words = {*handed, *(n - 1 for n in handed if n and arguments[n - 1] == "-device")}
-    rest = [a for n, a in enumerate(arguments) if n not in words]
+    rest = [*(a for n, a in enumerate(arguments) if n not in words), *overrides]
     if rest:
         shown = " ".join(rest)
         yield warns(

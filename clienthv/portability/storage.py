@@ -48,7 +48,7 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
     yield from _while_it_runs(disk)
     if disk.type == "nvme":
         return  # a PCI function, judged with the others
-    if disk.type == "block" or source.startswith("/dev/"):
+    if disk.type == "block" or (source.startswith("/dev/") and disk.type in _LOCAL):
         yield changes(
             Code.DISK_OF_THE_HOST,
             source,
@@ -59,20 +59,6 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
         return
     yield from _bus(disk, target)
     yield from _cache(disk, subject)
-    if disk.type not in _LOCAL:
-        yield warns(
-            Code.DISK_UNSHARED,
-            source,
-            f"storage on the network ({disk.type}): {target.called} must reach it by that name",
-            "look whether it does, and whether secrets that it asks for are there (virsh secret-list)",
-        )
-        return
-    if source in subject.gone:
-        yield blocks(
-            Code.DISK_MISSING, source, "the image is not there, where the VM is", "bring it back, or take the disk out"
-        )
-        return
-    yield from _known(disk, subject)
     if disk.encrypted:
         yield warns(
             Code.DISK_ENCRYPTED,
@@ -80,6 +66,15 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
             "its key is a secret of libvirt's, which does not go along",
             f"virsh secret-define and secret-set-value on {target.called}",
         )
+    if disk.type not in _LOCAL:
+        yield from _served(disk, target)
+        return
+    if source in subject.gone:
+        yield blocks(
+            Code.DISK_MISSING, source, "the image is not there, where the VM is", "bring it back, or take the disk out"
+        )
+        return
+    yield from _known(disk, subject)
     if disk.shareable:
         yield warns(
             Code.DISK_UNSHARED,
@@ -88,6 +83,27 @@ def _disk(disk: DiskFacts, subject: Subject, target: Target) -> Findings:
             "keep it on storage that both PCs reach",
         )
     yield from _reach(disk, subject, target)
+
+
+def _served(disk: DiskFacts, target: Target) -> Findings:
+    """A disk that something else than a file holds (libvirt, formatdomain, "Hard drives, floppy disks, CDROMs")."""
+    source = disk.source or ""
+    if disk.type == "dir":
+        yield from _folder(source, target)
+    elif disk.type in ("vhostuser", "vhostvdpa"):
+        yield warns(
+            Code.DISK_UNSHARED,
+            source,
+            f"a program or device of the PC below serves it ({disk.type}): {target.called} must have it at that path",
+            "start the same there; or put what is on it into an image",
+        )
+    else:
+        yield warns(
+            Code.DISK_UNSHARED,
+            f"{source} at {', '.join(disk.servers)}" if disk.servers else source,
+            f"storage on the network: {target.called} must reach it by that name",
+            "look whether it does, and whether secrets that it asks for are there (virsh secret-list)",
+        )
 
 
 def _while_it_runs(disk: DiskFacts) -> Findings:
@@ -297,17 +313,21 @@ def _folders(domain: DomainFacts, target: Target) -> Findings:
                 "once the guest has mounted it (9p), QEMU does not let it move while it runs",
                 "unmount it in the guest first",
             )
-        there = target.exists(source) if source.startswith("/") else None
-        if not there:
-            tell = changes if there is False else warns
-            yield tell(
-                Code.SHARED_FOLDER,
-                source,
-                f"a folder of the PC below it, which {target.called} has not"
-                if there is False
-                else f"a folder of the PC below it: {target.called} must have one at that path",
-                "make it there, or leave <filesystem> out",
-            )
+        yield from _folder(source, target)
+
+
+def _folder(source: str, target: Target) -> Findings:
+    there = target.exists(source)
+    if not there:
+        tell = changes if there is False else warns
+        yield tell(
+            Code.SHARED_FOLDER,
+            source,
+            f"a folder of the PC below it, which {target.called} has not"
+            if there is False
+            else f"a folder of the PC below it: {target.called} must have one at that path",
+            "make it there, or leave it out of the definition",
+        )
 
 
 def _host_file(path: str, target: Target) -> Findings:
