@@ -99,6 +99,13 @@ UEFI = subject(xml(efi=EFI))
 SEV = subject(xml(root="<launchSecurity type='sev'/>"))
 AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="EPYC", flags=("svm", "sev", "sev_es")))
 OLD_AMD = pc(cpu=Cpu(vendor="AuthenticAMD", model="FX", flags=("svm",)))
+MANY = (
+    nic("network", 'network="default"')
+    + nic("bridge", 'bridge="br0"')
+    + disk('file="/b.img"')
+    + usb()
+    + "<filesystem><source dir='/srv/x'/></filesystem><vsock model='virtio'/>"
+)
 OWNED = subject(xml(root="<seclabel type='static' model='dac'><label>+1000:+1000</label></seclabel>"))
 Q = "xmlns:q='http://libvirt.org/schemas/domain/qemu/1.0'"
 RBD = (
@@ -541,6 +548,22 @@ CASES = (
         ("a", "does not move"),
         subject(xml("<shmem name='a' role='peer'/>")),
         innocent=subject(xml("<shmem name='a' role='master'/>")),
+    ),
+    Case(
+        C.NOT_PLANNED,
+        S.WARNS,
+        (
+            "disk /b.img",
+            "network card on bridge br0",
+            "usb device 046d:c52b",
+            "folder /srv/x",
+            "one device of each kind",
+        ),
+        subject(xml(MANY, machine="pc-q35-99.9")),
+        innocent=subject(xml(MANY)),
+    ),
+    Case(
+        C.NOT_PLANNED, S.WARNS, ("more",), subject(xml(MANY * 3, machine="odd")), innocent=subject(xml(machine="odd"))
     ),
     *(
         Case(

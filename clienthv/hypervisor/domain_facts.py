@@ -31,7 +31,7 @@ _OSINFO: Final = "http://libosinfo.org/xmlns/libvirt/domain/1.0"
 # Binary multiples are KiB and K alike, decimal ones KB (libvirt, src/util/virutil.c, virScaleInteger).
 _POWERS: Final = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4, "p": 5}
 _MOST_NUMBER: Final = 1 << 40
-_OTHERS: Final = ("crypto", "iommu", "serial", "smartcard")
+_OTHERS: Final = ("crypto", "iommu", "memory", "serial", "smartcard", "vsock")
 _EVERYWHERE: Final = ("/dev/random", "/dev/urandom")
 
 

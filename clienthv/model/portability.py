@@ -122,6 +122,7 @@ class Code(StrEnum):
     MANAGED_SAVE = "managed-save"
     PLUGGED_IN = "plugged-in"
     NOT_OURS = "not-ours"
+    NOT_PLANNED = "not-planned"
     QEMU_ARGUMENTS = "qemu-arguments"
     SECURITY_LABEL = "security-label"
     # the guest

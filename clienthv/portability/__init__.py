@@ -15,7 +15,7 @@ from clienthv.errors import HostError, PlanError
 from clienthv.model.host import Host
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.portability import Becomes, Check, Code, Finding, Severity, Verdict, verdict
-from clienthv.portability import cpu, devices, fitting, guest, machine, network, screen, state, storage
+from clienthv.portability import beyond, cpu, devices, fitting, guest, machine, network, screen, state, storage
 from clienthv.portability.subject import Subject, Target, Wish, blocks, changes, unknown
 
 __all__ = ["Subject", "Target", "Wish", "check"]
@@ -43,6 +43,7 @@ def check(subject: Subject, target: Target) -> Check:
     found += guest.findings(subject, target, plan, wish.profile)
     found += [problem] if problem is not None else []
     found += _differences(subject, target, plan, found)
+    found += beyond.findings(subject, target, plan, found)
     return _answer(subject, target, found, plan, tuple(_becomes(subject, plan, found)))
 
 
@@ -134,6 +135,8 @@ def _is_other(now: Decision, then: Decision) -> bool:
 def _becomes(subject: Subject, plan: Plan | None, found: list[Finding]) -> Iterator[Becomes]:
     """Each device today and there, side by side."""
     changed = {f.device for f in found if f.severity in (Severity.CHANGES, Severity.BLOCKS)}
+    domain = subject.domain if not subject.ours else None
+    more = beyond.more(domain, devices.functions_of(subject.source)) if domain is not None else {}
     for kind in Kind:
         now = subject.today.get(kind)
         then = plan.of(kind) if plan is not None and kind is not Kind.USB_DEVICE else None
@@ -142,10 +145,11 @@ def _becomes(subject: Subject, plan: Plan | None, found: list[Finding]) -> Itera
         is_changed = now is not None and (then is None or kind in changed)
         # What stays is what the definition says, whatever name the planner would give it.
         there = now if now is not None and then is not None and not is_changed and now.device is None else then
+        others = f" and {len(more[kind])} more" if kind in more else ""
         yield Becomes(
             kind=kind,
-            today=_words(now) if now is not None else None,
-            there=_words(there) if there is not None else None,
+            today=_words(now) + others if now is not None else None,
+            there=_words(there) + (others if there is now else "") if there is not None else None,
             changes=is_changed,
         )
 

@@ -20,6 +20,7 @@ from findings import CARD, CASES, CDROM, HERE, SEES, THERE, UEFI, Case, argument
 
 from clienthv import portability
 from clienthv.model.host import Cpu
+from clienthv.model.plan import Kind
 from clienthv.model.portability import LEAVES, Code, Finding, Severity, Verdict
 from clienthv.portability import Subject, Target
 
@@ -145,6 +146,17 @@ def test_of_what_is_not_planned_nothing_is_said_as_though_it_were(odd: dict[str,
         assert not {f.code for f in check.findings} & {C.MACHINE_TYPE, C.EMULATOR, C.NOT_OURS, C.CPU_TYPE}
 
 
+def test_devices_beyond_the_first_are_counted_today_and_there() -> None:
+    cards = hostdev() + hostdev("0000:01:00.1") + hostdev("0000:05:00.0", "<rom file='/a.rom'/>")
+    two = xml(cards + '<interface type="user"/>' * 3, video='<video><model type="none"/></video>')
+    shown = {d.kind: d for d in portability.check(subject(two), THERE).devices}
+    assert str(shown[Kind.GPU].today).endswith(" and 1 more"), "its sound is not a card of its own"
+    assert not str(shown[Kind.GPU].there).endswith("more"), "planned anew it is one"
+    assert (shown[Kind.NIC].today, shown[Kind.NIC].changes) == ("emulated: rtl8139 and 2 more", False)
+    assert shown[Kind.NIC].there == shown[Kind.NIC].today
+    assert "more" not in str(shown[Kind.DISK].today)
+
+
 def test_a_screen_whose_model_is_left_to_libvirt_is_no_obstacle() -> None:
     check = portability.check(subject(xml(video="<video/>")), SEES)
     assert check.verdict is Verdict.LIVE
@@ -179,4 +191,5 @@ def test_names_are_safe_to_paste_into_a_shell() -> None:
 def test_a_disk_of_the_host_is_named_in_the_table_though_another_comes_first() -> None:
     both = xml(disk=disk(f'file="{IMAGE}"') + disk('dev="/dev/sdb"', kind="block"))
     row = next(d for d in portability.check(subject(both), THERE).devices if d.kind == "disk")
-    assert (row.today, row.there, row.changes) == ("paravirtual: virtio, /dev/sdb", "paravirtual: virtio", True)
+    today = "paravirtual: virtio, /dev/sdb and 1 more"
+    assert (row.today, row.there, row.changes) == (today, "paravirtual: virtio", True)
