@@ -15,7 +15,7 @@ from clienthv.errors import HostError, PlanError
 from clienthv.model.host import Host
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Reason, Strategy
 from clienthv.model.portability import Becomes, Check, Code, Finding, Severity, Verdict, verdict
-from clienthv.portability import beyond, cpu, devices, fitting, guest, machine, network, screen, state, storage
+from clienthv.portability import beyond, cpu, devices, fitting, guest, machine, network, screen, state, storage, today
 from clienthv.portability.subject import Subject, Target, Wish, blocks, changes, unknown
 
 __all__ = ["Subject", "Target", "Wish", "check"]
@@ -84,6 +84,8 @@ def _plan(wish: Wish, subject: Subject, target: Target, found: list[Finding]) ->
         kept = msgspec.structs.replace(kept, decisions=left)
     # A VM that is there starts by what it has; what would be found in its image beside that may be wrong.
     profile = fitting.fitted(wish.profile, subject.contents) if subject.domain is None else wish.profile
+    if Kind.GPU in broken and not subject.ours:
+        profile = today.with_a_screen(profile, subject.today)
     try:
         return planner.plan(host, profile, kept=kept, guest=subject.guest), None
     except (PlanError, HostError) as e:

@@ -10,7 +10,7 @@ import msgspec
 from clienthv.model import values
 from clienthv.model.domain import DomainFacts, HostDevice
 from clienthv.model.host import PciFunction
-from clienthv.model.plan import STRATEGIES, Decision, Kind, Strategy
+from clienthv.model.plan import HOST_DEVICES, STRATEGIES, Decision, Kind, Strategy
 from clienthv.model.profile import DEFAULT_LADDERS, Device, Devices, Guest, Profile, SizeOf
 from clienthv.model.tables import DRIVER_OF, Driver
 from clienthv.model.values import PciAddress
@@ -107,6 +107,15 @@ def profile(
         ),
         devices=Devices(**tables),
     )
+
+
+def with_a_screen(profile: Profile, today: Mapping[Kind, Decision]) -> Profile:
+    """A profile for where the graphics card that shows a guest's screen stays behind: of another nobody sees it."""
+    handed_over = Kind.GPU in today and today[Kind.GPU].strategy in (*HOST_DEVICES, _S.MDEV)
+    if not handed_over or Kind.DISPLAY not in today or today[Kind.DISPLAY].strategy is not _S.OMIT:
+        return profile
+    display = msgspec.structs.replace(profile.devices.display, prefer=_BELOW[Kind.DISPLAY])
+    return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, display=display))
 
 
 def _ladder(kind: Kind, today: Mapping[Kind, Decision]) -> tuple[Strategy, ...]:

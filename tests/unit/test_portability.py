@@ -157,6 +157,20 @@ def test_devices_beyond_the_first_are_counted_today_and_there() -> None:
     assert "more" not in str(shown[Kind.DISK].today)
 
 
+def test_a_guest_whose_graphics_card_stays_behind_gets_a_screen_that_can_be_seen() -> None:
+    card = hostdev() + hostdev("0000:01:00.1")
+    blind = subject(xml(card, video='<video><model type="none"/></video>', graphics=""), pc("here"))
+    other = portability.check(blind, target(pc(pci=(SCREEN,))))
+    shown = {d.kind: d for d in other.devices}
+    assert shown[Kind.GPU].there == "paravirtual: virtio"
+    assert (shown[Kind.DISPLAY].today, str(shown[Kind.DISPLAY].there).split(":")[0]) == ("none", "paravirtual")
+    assert [f.what for f in other.findings if f.device is Kind.DISPLAY and f.severity in LEAVES]
+    same = {d.kind: d for d in portability.check(blind, target(pc())).devices}
+    assert same[Kind.DISPLAY].there == "none", "its card goes on showing it"
+    headless = subject(xml(video="", graphics=""))
+    assert {d.there for d in portability.check(headless, SEES).devices if d.kind is Kind.DISPLAY} == {"none"}
+
+
 def test_a_screen_whose_model_is_left_to_libvirt_is_no_obstacle() -> None:
     check = portability.check(subject(xml(video="<video/>")), SEES)
     assert check.verdict is Verdict.LIVE
