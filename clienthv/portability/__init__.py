@@ -122,6 +122,8 @@ def _becomes_other(now: Decision, then: Decision, alike: frozenset[str]) -> Find
     against = [r for r in then.rejected if r.strategy is now.strategy]
     against = [r for r in against if r.device in alike] or against
     why = "; ".join(dict.fromkeys(r.detail for r in against[:3])) or then.why
+    if now.kind is Kind.DISPLAY and now.strategy is Strategy.OMIT:
+        why = "the card that shows the guest's screen stays behind, and of a virtual one nobody sees it without"
     fix = next((r.fix for r in against if r.fix), None)
     if against and all(r.reason in _UNKNOWN for r in against):
         return unknown(Code.DEVICE_BECOMES, f"{now.kind}: {_words(now)}", why, fix, now.kind)

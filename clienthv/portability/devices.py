@@ -23,6 +23,7 @@ _NAMES: Final = {
     Kind.AUDIO: "sound card",
     Kind.USB: "USB controller",
 }
+_SELECTED: Final = (Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB)
 _SHOWN: Final = 6
 _READ_IT: Final = "run clienthv inspect --save on that PC"
 
@@ -211,9 +212,14 @@ def _mediated(device: HostDevice, target: Target) -> Findings:
 
 
 def alike(subject: Subject, target: Target, kind: Kind) -> frozenset[str]:
-    """The functions of a target that are what a definition has of one kind; none where its PC is not known."""
+    """The functions of a target that are what a definition has of one kind; none where its PC is not known.
+
+    Of a kind that is selected by address, it is the one that is selected.
+    """
     here = functions_of(subject.source)
     wanted = [here[address] for address in _of_kind(subject.domain, here, kind)]
+    if kind in _SELECTED and wanted and (chosen := _chosen(wanted[0], target.host)) is not None:
+        return frozenset({chosen})
     return frozenset(f.address for f in target.host.pci for w in wanted if same_model(f, w))
 
 
@@ -232,18 +238,20 @@ def selecting(profile: Profile, domain: DomainFacts, source: Host, host: Host) -
     Graphics cards are not named: which one a host can do without is for the planner, or a person, to say.
     """
     here, tables = functions_of(source), {}
-    for kind in (Kind.NIC, Kind.DISK, Kind.AUDIO, Kind.USB):
+    for kind in _SELECTED:
         wanted = next(_of_kind(domain, here, kind), None)
-        if wanted is None:
-            continue
-        function = here[wanted]
-        same = [f.address for f in host.pci if same_model(f, function)]
-        if same:
-            chosen = function.address if function.address in same else same[0]
+        chosen = _chosen(here[wanted], host) if wanted is not None else None
+        if chosen is not None:
             tables[kind.value] = msgspec.structs.replace(profile.device(kind), select=(chosen,))
     if not tables:
         return profile
     return msgspec.structs.replace(profile, devices=msgspec.structs.replace(profile.devices, **tables))
+
+
+def _chosen(function: PciFunction, host: Host) -> str | None:
+    """The function of a host that stands for one of another PC: the same model, at the same address if there is."""
+    same = [f.address for f in host.pci if same_model(f, function)]
+    return function.address if function.address in same else next(iter(same), None)
 
 
 def same_model(one: PciFunction, other: PciFunction) -> bool:

@@ -164,7 +164,7 @@ def test_a_guest_whose_graphics_card_stays_behind_gets_a_screen_that_can_be_seen
     shown = {d.kind: d for d in other.devices}
     assert shown[Kind.GPU].there == "paravirtual: virtio"
     assert (shown[Kind.DISPLAY].today, str(shown[Kind.DISPLAY].there).split(":")[0]) == ("none", "paravirtual")
-    assert [f.what for f in other.findings if f.device is Kind.DISPLAY and f.severity in LEAVES]
+    assert ["stays behind" in f.why for f in other.findings if f.device is Kind.DISPLAY] == [True]
     same = {d.kind: d for d in portability.check(blind, target(pc())).devices}
     assert same[Kind.DISPLAY].there == "none", "its card goes on showing it"
     headless = subject(xml(video="", graphics=""))
@@ -185,6 +185,17 @@ def test_without_a_look_inside_the_verdict_says_what_is_unknown() -> None:
     check = portability.check(image(inside(problem="libguestfs is not installed")), THERE)
     assert (check.verdict, [f.code for f in check.unknown]) == (Verdict.COLD, [C.CONTENTS_UNKNOWN])
     assert "libguestfs-tools" in (check.unknown[0].fix or "")
+
+
+def test_another_disk_of_the_same_model_says_nothing_of_the_one_that_is_named() -> None:
+    disks = tuple(
+        msgspec.structs.replace(GPU, address=f"0000:0{n}:00.0", class_code="010802", iommu_group=20 + n) for n in (4, 5, 6)
+    )
+    whose = pc("here", pci=(SCREEN, *disks), roles_read=())
+    moved = portability.check(subject(xml(hostdev("0000:05:00.0"), disk=""), whose), target(whose))
+    said_of_it = [f for f in moved.findings if f.code is C.DEVICE_BECOMES and f.device is Kind.DISK]
+    assert [f.severity for f in said_of_it] == [S.UNKNOWN]
+    assert moved.verdict is Verdict.COLD
 
 
 def test_a_passed_disk_stays_behind_even_where_the_same_model_is() -> None:
