@@ -189,7 +189,7 @@ def test_without_a_look_inside_the_verdict_says_what_is_unknown() -> None:
 
 def test_another_disk_of_the_same_model_says_nothing_of_the_one_that_is_named() -> None:
     disks = tuple(
-        msgspec.structs.replace(GPU, address=f"0000:0{n}:00.0", class_code="010802", iommu_group=20 + n) for n in (4, 5, 6)
+        msgspec.structs.replace(GPU, address=f"0000:0{n}:00.0", class_code="010802", iommu_group=n) for n in (4, 5, 6)
     )
     whose = pc("here", pci=(SCREEN, *disks), roles_read=())
     moved = portability.check(subject(xml(hostdev("0000:05:00.0"), disk=""), whose), target(whose))
