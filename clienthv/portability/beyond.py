@@ -18,12 +18,7 @@ _SHOWN: Final = 8
 
 def more(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> dict[Kind, tuple[str, ...]]:
     """The devices of each kind beyond the first, which is the one that is planned. A passed one comes first."""
-    passed: dict[Kind | None, list[str]] = {}
-    for devices in domain.by_slot.values():
-        first = devices[0]
-        passed.setdefault(today.kind_of(functions.get(first.address or ""), first, domain), []).append(
-            first.address or ""
-        )
+    passed = _passed(domain, functions)
     screens = [] if passed.get(Kind.GPU) else [f"video {video.model}".strip() for video in domain.video]
     all_of = {
         Kind.GPU: [*passed.get(Kind.GPU, []), *screens],
@@ -39,6 +34,19 @@ def more(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> dict[Kind
         Kind.USB: passed.get(Kind.USB, []),
     }
     return {kind: tuple(names[1:]) for kind, names in all_of.items() if len(names) > 1}
+
+
+def _passed(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> dict[Kind | None, list[str]]:
+    """The first function of each card that is handed over, by what it is to the guest."""
+    found: dict[Kind | None, list[str]] = {}
+    for devices in domain.by_slot.values():
+        seen: set[Kind | None] = set()
+        for device in devices:
+            kind = today.kind_of(functions.get(device.address or ""), device, domain)
+            if kind not in seen and not today.goes_with_a_card(device, domain, functions):
+                seen.add(kind)
+                found.setdefault(kind, []).append(device.address or "")
+    return found
 
 
 def findings(subject: Subject, target: Target, plan: Plan | None, found: list[Finding]) -> Findings:
@@ -62,9 +70,7 @@ def findings(subject: Subject, target: Target, plan: Plan | None, found: list[Fi
 
 
 def _without_a_kind(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> Iterator[str]:
-    for devices in domain.by_slot.values():
-        if today.kind_of(functions.get(devices[0].address or ""), devices[0], domain) is None:
-            yield f"PCI device {devices[0].address}"
+    yield from (f"PCI device {address}" for address in _passed(domain, functions).get(None, []))
     for device in domain.host_devices:
         if device.address is None and device.type != "mdev":
             yield f"{device.type} device {device.ids or device.source or ''}".strip()

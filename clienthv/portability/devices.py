@@ -228,7 +228,9 @@ def _of_kind(domain: DomainFacts | None, functions: Mapping[str, PciFunction], k
         return
     for device in domain.host_devices:
         function = functions.get(device.address or "")
-        if function is not None and today.kind_of(function, device, domain) is kind:
+        if function is None or today.kind_of(function, device, domain) is not kind:
+            continue
+        if not today.goes_with_a_card(device, domain, functions):
             yield function.address
 
 

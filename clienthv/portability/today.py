@@ -15,6 +15,7 @@ from clienthv.model.profile import DEFAULT_LADDERS, Device, Devices, Guest, Prof
 from clienthv.model.tables import DRIVER_OF, Driver
 from clienthv.model.values import PciAddress
 from clienthv.portability.network import plug_of
+from clienthv.strategies import pci
 
 _S = Strategy
 _KIND_OF_CLASS: Final = {"03": Kind.GPU, "02": Kind.NIC, "01": Kind.DISK, "04": Kind.AUDIO, "0c": Kind.USB}
@@ -58,6 +59,26 @@ def kind_of(function: PciFunction | None, device: HostDevice, domain: DomainFact
     if not is_card:
         return None
     return Kind.GPU if place.function == 0 else Kind.AUDIO if place.function == 1 else None
+
+
+def goes_with_a_card(device: HostDevice, domain: DomainFacts, functions: Mapping[str, PciFunction]) -> bool:
+    """Whether a function is handed over as part of a graphics card: its sound, USB-C and serial functions.
+
+    On a slot that holds more than those, an APU's, only the sound is (``strategies/pci.py``, ``companions``).
+    """
+    if device.address is None or kind_of(functions.get(device.address), device, domain) is Kind.GPU:
+        return False
+    slot = PciAddress.parse(device.address).slot
+    cards = (d for d in domain.by_slot[slot] if kind_of(functions.get(d.address or ""), d, domain) is Kind.GPU)
+    if next(cards, None) is None:
+        return False
+    function = functions.get(device.address)
+    alone = all(
+        f.base_class[:2] == "03" or f.base_class in pci.CARD_COMPANIONS
+        for f in (functions.get(f"{slot}.{number}") for number in range(8))
+        if f is not None
+    )
+    return function is None or alone or function.base_class == "0403"
 
 
 def _has_screen(domain: DomainFacts) -> bool:
@@ -149,15 +170,12 @@ def _made(kind: Kind, strategy: Strategy, model: str, backing: str) -> Decision:
 
 
 def _passed(domain: DomainFacts, functions: Mapping[str, PciFunction]) -> Iterator[tuple[Kind, Decision]]:
-    """Devices of the host, the first of each kind; the sound of a graphics card goes with it."""
+    """Devices of the host, the first of each kind; what belongs to a graphics card goes with it."""
     seen: set[Kind] = set()
-    slots: dict[str, list[str]] = {}
     for device in domain.host_devices:
         if device.address is not None:
-            slot = PciAddress.parse(device.address).slot
             kind = kind_of(functions.get(device.address), device, domain)
-            slots.setdefault(slot, []).append(device.address)
-            if kind is None or kind in seen or (kind is Kind.AUDIO and len(slots[slot]) > 1):
+            if kind is None or kind in seen or goes_with_a_card(device, domain, functions):
                 continue
             seen.add(kind)
             function = functions.get(device.address)

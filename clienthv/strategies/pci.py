@@ -16,7 +16,7 @@ _PCI_BRIDGES: Final = frozenset({"0604", "0609"})
 _RAID_CONTROLLER: Final = "0104"
 _NON_ESSENTIAL: Final = "13"
 _MAX_DOMAIN: Final = 0xFFFF  # PCI has 16 bits; Linux numbers VMD's own domains from 0x10000
-_CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
+CARD_COMPANIONS: Final = frozenset({"0403", "0c03", "0c80"})
 _HDMI_AUDIO: Final = "0403"
 _USB_CONTROLLER: Final = "0c03"
 _SERIAL_BUS: Final = "0c"
@@ -89,7 +89,7 @@ def companions(host: Host, function: PciFunction) -> tuple[PciFunction, ...]:
         return (function,)
     if screens.is_gpu(function):
         others = [f for f in siblings if f is not function]
-        if all(screens.is_gpu(f) or f.base_class in _CARD_COMPANIONS for f in others):
+        if all(screens.is_gpu(f) or f.base_class in CARD_COMPANIONS for f in others):
             return tuple(siblings)
         return tuple(f for f in siblings if f is function or (f.base_class == _HDMI_AUDIO and f.place.function == 1))
     return tuple(

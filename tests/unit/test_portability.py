@@ -8,6 +8,7 @@ from definitions import (
     GPU,
     IMAGE,
     SCREEN,
+    SOUND,
     image,
     inside,
     pc,
@@ -196,6 +197,23 @@ def test_another_disk_of_the_same_model_says_nothing_of_the_one_that_is_named() 
     said_of_it = [f for f in moved.findings if f.code is C.DEVICE_BECOMES and f.device is Kind.DISK]
     assert [f.severity for f in said_of_it] == [S.UNKNOWN]
     assert moved.verdict is Verdict.COLD
+
+
+def test_what_belongs_to_a_graphics_card_is_no_device_of_its_own() -> None:
+    usb = msgspec.structs.replace(GPU, address="0000:01:00.2", class_code="0c0330")
+    psp = msgspec.structs.replace(GPU, address="0000:01:00.3", class_code="108000")
+    both = subject(xml(hostdev("0000:01:00.2") + hostdev()), pc("here", pci=(SCREEN, GPU, SOUND, usb)))
+    shown = {d.kind: d.today for d in portability.check(both, THERE).devices}
+    assert str(shown[Kind.GPU]).startswith("passthrough")
+    assert shown[Kind.USB] == "emulated: qemu-xhci"
+    of_an_apu = subject(xml(hostdev("0000:01:00.2") + hostdev()), pc("here", pci=(SCREEN, GPU, SOUND, usb, psp)))
+    assert str({d.kind: d.today for d in portability.check(of_an_apu, THERE).devices}[Kind.USB]).startswith(
+        "passthrough"
+    )
+    heard = subject(xml(hostdev("0000:01:00.1") + hostdev(), video=""), HERE)
+    assert {d.kind: d.today for d in portability.check(heard, THERE).devices}[Kind.AUDIO] == "none"
+    asked = heard.ask(HERE).profile
+    assert asked.device(Kind.AUDIO).select == (), "nothing selects it for sound"
 
 
 def test_a_passed_disk_stays_behind_even_where_the_same_model_is() -> None:
