@@ -63,6 +63,8 @@ def translate(error: Any, what: str) -> ClienthvError:
         return HostError(msg, hint="add yourself to the group libvirt, or use qemu:///session", detail=text)
     if (known := faults.recognise(code, text)) is not None:
         return known.family(msg, hint=known.hint, detail=text, fault=known.fault)
+    if code == _SYSTEM_ERROR and not what.startswith(("connect", "open")):
+        return HostError(msg, hint="look at what it names; QEMU's log and libvirt's say more", detail=text)
     if code in {_NO_CONNECT, _SYSTEM_ERROR, _NO_SUPPORT}:
         return HostError(msg, hint="is libvirt installed, and may you use this connection?", detail=text)
     if code == _OPERATION_INVALID:

@@ -10,6 +10,7 @@ from clienthv.model import faults
 from clienthv.model.faults import Fault
 from clienthv.model.host import Host
 from clienthv.model.plan import HOST_DEVICES, Decision, Kind, Plan, Strategy
+from clienthv.model.usb import UsbDevice
 from clienthv.strategies.frame import Failed
 
 _ADDRESS: Final = re.compile(r"\b(?:[0-9a-f]{4,8}:)[0-9a-f]{2}:[0-1][0-9a-f]\.[0-7]\b")
@@ -17,6 +18,11 @@ _INTERFACE: Final = re.compile(r"\bPF '([^']{1,15})'|\binterface '?([^' ]{1,15})
 _GROUP: Final = re.compile(r"/dev/vfio/([0-9]{1,6})\b")
 _LONGEST: Final = 300  # characters; libvirt's longest sentences have two hundred
 _USB_IDS: Final = re.compile(r"\b(?:0x)?([0-9a-f]{4}):(?:0x)?([0-9a-f]{4})\b")
+# As QEMU, libvirt's two messages, and the device's file have it: bus, device number.
+_USB_PLACE: Final = re.compile(
+    r"host usb device (\d{1,3}):(\d{1,3})\b|bus:(\d{1,3}) device:(\d{1,3})\b|USB device (\d{3}):(\d{3})\b|"
+    r"/dev/bus/usb/(\d{3})/(\d{3})\b"
+)
 
 
 class Blamed(NamedTuple):
@@ -41,7 +47,7 @@ def blame(fault: str | None, text: str, hint: str | None, plan: Plan, host: Host
         cards = dict.fromkeys(_cards(text, plan, host))
         return Blamed(refused=tuple((card, words) for card in cards))
     rule = _RULES.get(fault or "")
-    decisions = tuple(rule(text, plan, host)) if rule is not None else ()
+    decisions = tuple(rule("\n".join(faults.serious(text)), plan, host)) if rule is not None else ()
     return Blamed(failed=tuple(Failed(decision=d, words=words, fix=hint) for d in decisions))
 
 
@@ -60,6 +66,11 @@ def _function(text: str, plan: Plan, host: Host) -> Iterator[Decision]:
     yield from hit or near or (passed if len(passed) == 1 else ())
 
 
+def _named_or_all(text: str, plan: Plan, host: Host) -> Iterator[Decision]:
+    """The decisions that the text names, by function or group; what names none is about all that is handed over."""
+    yield from tuple(_function(text, plan, host)) or _passed(plan)
+
+
 def _all_passed(_: str, plan: Plan, __: Host) -> Iterator[Decision]:
     yield from _passed(plan)
 
@@ -72,11 +83,19 @@ def _cards(text: str, plan: Plan, host: Host) -> Iterator[str]:
     yield from named or of
 
 
-def _usb(text: str, plan: Plan, _: Host) -> Iterator[Decision]:
-    named = {f"{vendor}:{product}" for vendor, product in _USB_IDS.findall(text)}
+def _usb(text: str, plan: Plan, host: Host) -> Iterator[Decision]:
+    """The devices at a place on the bus that the text names, else those of its ids, else all."""
+    numbers = {tuple(int(n) for n in found if n) for found in _USB_PLACE.findall(text)}
+    at = [d for d in host.usb or () if (d.busnum, d.devnum) in numbers]
     there = [d for d in plan.all_of(Kind.USB_DEVICE) if d.device is not None]
-    hit = [d for d in there if any(ids in (d.device or "") for ids in named)]
-    yield from hit or there
+    named = {f"{vendor}:{product}" for vendor, product in _USB_IDS.findall(text)}
+    placed = [d for d in there if any(_means(d.device or "", device) for device in at)]
+    yield from placed or [d for d in there if any(ids in (d.device or "") for ids in named)] or there
+
+
+def _means(name: str, device: UsbDevice) -> bool:
+    ids, _, port = name.partition("@")
+    return ids == f"{device.vendor_id}:{device.product_id}" and port in ("", device.port)
 
 
 def _of(kind: Kind, *strategies: Strategy) -> Callable[[str, Plan, Host], Iterator[Decision]]:
@@ -90,7 +109,7 @@ def _of(kind: Kind, *strategies: Strategy) -> Callable[[str, Plan, Host], Iterat
 
 _RULES: Final[dict[str, Callable[[str, Plan, Host], Iterator[Decision]]]] = {
     Fault.FUNCTION: _function,
-    Fault.VFIO: _all_passed,
+    Fault.VFIO: _named_or_all,
     Fault.MEMLOCK: _all_passed,
     Fault.MDEV: _of(Kind.GPU, Strategy.MDEV),
     Fault.USB: _usb,
