@@ -14,6 +14,7 @@ import msgspec
 
 from clienthv.errors import ClienthvError, GuestError, HostError
 from clienthv.hypervisor import capabilities
+from clienthv.hypervisor.answering import answered
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.hypervisor.domain import Domain
 from clienthv.hypervisor.embedded import Embedded, unheard
@@ -149,17 +150,23 @@ class Connection:
 
         systemd starts the daemon again when it is asked (libvirt, "Daemon management"), and it finds its guests.
         """
-        if self._handle is None or self.choice.embedded_root is not None:
+        if self._handle is None or self.answers():
             return False
-        with contextlib.suppress(libvirt().libvirtError):
-            if self._handle.isAlive():
-                self._handle.getLibVersion()
-                return False
         with contextlib.suppress(libvirt().libvirtError):
             self._handle.close()
         with translated(f"connect to {self.uri} again"):
             self._handle = libvirt().open(self.uri)
         return True
+
+    def answers(self) -> bool:
+        """Whether the daemon is there still; the embedded driver always is."""
+        if self.choice.embedded_root is not None:
+            return True
+        with contextlib.suppress(libvirt().libvirtError):
+            if self._handle.isAlive():
+                self._handle.getLibVersion()
+                return True
+        return False
 
     def _refuse_other_pc(self) -> None:
         """A plan is made from the hardware of the PC that clienthv runs on, and is worth nothing on another."""
@@ -201,7 +208,7 @@ class Connection:
         with translated(f"take a picture of VM {domain.name}'s screen"):
             stream = self._handle.newStream(0)
             with self._quietly():
-                mime = domain.handle.screenshot(stream, 0, 0)
+                mime = answered(lambda: domain.handle.screenshot(stream, 0, 0), domain.name)
             chunks = []
             while chunk := stream.recv(1 << 18):
                 chunks.append(chunk)

@@ -11,6 +11,7 @@ import msgspec
 from lxml import etree
 
 from clienthv.errors import ClienthvError
+from clienthv.hypervisor.answering import ANSWERS_WITHIN, answered
 from clienthv.hypervisor.binding import libvirt, translated
 from clienthv.model.host import GuestClaims
 from clienthv.model.values import PciAddress
@@ -141,7 +142,8 @@ class Domain:
             return made  # huge pages are no part of what the kernel calls available, and QEMU holds them from the start
         try:
             with translated(f"read the memory of VM {self.name}"):
-                memory, resident = self.handle.info()[1], self.handle.memoryStats().get("rss")
+                resident = answered(self.handle.memoryStats, self.name).get("rss")
+                memory = self.handle.info()[1]
         except ClienthvError:
             return made  # a QEMU that is busy or hung does not answer, and is in nobody else's way
         return msgspec.structs.replace(
@@ -163,17 +165,18 @@ class Domain:
     def detach(self, element: str) -> None:
         """Ask the running guest to let go of a device; it is gone from the domain once it has."""
         with translated(f"detach a device from VM {self.name}"):
-            self.handle.detachDeviceFlags(element, libvirt().VIR_DOMAIN_AFFECT_LIVE)
+            flags = libvirt().VIR_DOMAIN_AFFECT_LIVE
+            answered(lambda: self.handle.detachDeviceFlags(element, flags), self.name)
 
     def start(self) -> None:
         """Start it."""
         with translated(f"start VM {self.name}"), self._quietly():
             self.handle.create()
 
-    def ask_to_shut_down(self) -> None:
-        """Press its power button (ACPI)."""
+    def ask_to_shut_down(self, seconds: float = ANSWERS_WITHIN) -> None:
+        """Press its power button (ACPI). Raises GuestError for a QEMU that takes no notice within the seconds."""
         with translated(f"shut down VM {self.name}"):
-            self.handle.shutdown()
+            answered(self.handle.shutdown, self.name, min(seconds, ANSWERS_WITHIN))
 
     def destroy(self) -> None:
         """Pull its plug. A domain that stopped by itself in the meantime is fine."""

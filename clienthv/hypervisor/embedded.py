@@ -26,6 +26,7 @@ _QEMU_CONF: Final = """\
 stdio_handler = "file"
 namespaces = []
 """
+_ELSEWHERE: Final = "set XDG_STATE_HOME to a folder you may write to, or use --connect"
 
 
 class Embedded:
@@ -94,12 +95,16 @@ def _prepare(root: Path) -> None:
             conf.write_text(_QEMU_CONF)
     except OSError as e:
         msg = f"cannot make {conf}: {e.strerror}"
-        raise HostError(msg, hint="set XDG_STATE_HOME to a folder you may write to, or use --connect") from e
+        raise HostError(msg, hint=_ELSEWHERE) from e
 
 
 def _wait_for_lock(root: Path, waiting: Callable[[str], None]) -> BinaryIO:
     """The lock on an embedded driver's folder, held until closed. Raises HostError after ``_EMBED_WAIT``."""
-    lock = (root / "clienthv.lock").open("ab")
+    try:
+        lock = (root / "clienthv.lock").open("ab")
+    except OSError as e:
+        msg = f"cannot open {root / 'clienthv.lock'}: {e.strerror}"
+        raise HostError(msg, hint=_ELSEWHERE) from e
     deadline, told = time.monotonic() + _EMBED_WAIT, False
     while not (_locked(lock) and _driver_is_free(root)):
         if time.monotonic() > deadline:
@@ -135,20 +140,19 @@ def _driver_is_free(root: Path) -> bool:
 def _wait_for_reconnect(handle: Any, root: Path) -> None:
     """Wait until the driver has found the guests again that an earlier process left running.
 
-    The driver does that in threads of its own; a guest is controllable once a call that needs its monitor
-    returns. Until then a destroy can race with the reconnect.
+    The driver does that in threads of its own, and until it has, a guest whose QEMU is gone is told to run, and a
+    destroy can race with the reconnect. Its control state says when (libvirt, virDomainGetControlInfo).
     """
     deadline = time.monotonic() + _RECONNECT_WAIT
     for state_file in (root / "run" / "qemu").glob("*.xml"):
         while time.monotonic() < deadline:
             try:
                 domain = handle.lookupByName(state_file.stem)
-                if not domain.isActive():
+                if not domain.isActive() or domain.controlInfo()[0] == libvirt().VIR_DOMAIN_CONTROL_OK:
                     break
-                domain.controlInfo()
-                break
             except libvirt().libvirtError:
-                time.sleep(0.05)
+                pass
+            time.sleep(0.01)
 
 
 class _EventLoop:

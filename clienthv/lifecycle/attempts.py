@@ -76,7 +76,7 @@ def start(site: Site, wanted: Wanted, request: Request, held: Journal, say: live
             return attempt.carry_out(wish, last)
         except BaseException as e:
             attempt.take_back()
-            if request.strict or not left:
+            if request.strict or not left or not site.connection.answers():
                 raise
             wish = without(wish, e, attempt.ready, say)
             last = attempt.ready.plan if attempt.ready is not None else last

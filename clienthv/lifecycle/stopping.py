@@ -37,12 +37,12 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
         if done and connection.find(name) is None:
             return done
     domain = connection.domain(name)
-    xml = domain.xml(inactive=True)
+    xml = _definition(domain, how)
     try:
-        ours = remembered.read(xml, name)
+        ours = remembered.read(xml, name) if xml is not None else None
     except DocumentError:
         ours = None  # damaged metadata is no reason to keep a VM running
-    if how.undefine and not remembered.is_ours(xml):
+    if how.undefine and xml is not None and not remembered.is_ours(xml):
         msg = f"VM {name} was not made by clienthv, so its definition stays"
         raise GuestError(msg, hint=f"virsh undefine {name}")
     if how.undefine and not how.force and domain.is_saved():
@@ -56,6 +56,16 @@ def down(connection: Connection, name: str, how: How, say: live.Say) -> list[str
         image = f"its disk image {ours.options.disk}, " if ours is not None and ours.options.disk else ""
         done.append(f"VM {name} is forgotten; {image}UEFI variables and TPM state stay where it had any")
     return done
+
+
+def _definition(domain: Domain, how: How) -> str | None:
+    """The VM's definition; None where it cannot be read and need not be: its plug is pulled. Raises ClienthvError."""
+    try:
+        return domain.xml(inactive=True)
+    except ClienthvError:
+        if how.force and not how.undefine:
+            return None
+        raise
 
 
 def _settled(site: Site, say: live.Say) -> list[str]:
@@ -98,7 +108,7 @@ def _stop(domain: Domain, how: How, ours: remembered.Remembered | None) -> str:
     if not _listens(ours):
         domain.destroy()
         return f"VM {name} was stopped by pulling its plug: its profile says the guest ignores the power button"
-    domain.ask_to_shut_down()
+    domain.ask_to_shut_down(how.seconds)
     began = time.monotonic()
     while domain.is_active():
         if time.monotonic() - began > how.seconds:
