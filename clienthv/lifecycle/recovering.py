@@ -18,6 +18,7 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
     here = returning.where()
     done: list[str] = []
     stays: list[str] = []
+    hint = "end what is in the way, then clienthv recover again; a restart of the PC ends all"
     for uri in dict.fromkeys(owner.uri for entry in journal.read(here) for owner in entry.owners):
         try:
             # The connection first, as every command has it: an embedded driver is one process's too.
@@ -35,9 +36,10 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
                     stays += [w for changes in _left_by_those_that_ended(connection) for w in changes]
         except ClienthvError as e:
             stays.append(e.message)
+            hint = f"{e.hint}; then clienthv recover again" if e.hint else hint
     if stays:
         msg = "\n  ".join([*done, "not everything is as it was:", *dict.fromkeys(stays)])
-        raise HostError(msg, hint="end what is in the way, then clienthv recover again; a restart of the PC ends all")
+        raise HostError(msg, hint=hint)
     return done
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import signal
 import subprocess
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -119,7 +122,7 @@ def test_what_a_guest_has_written_is_never_removed(machine: Machine) -> None:
 def test_ten_starts_at_once_all_succeed(machine: Machine) -> None:
     names = [f"crowd{n}" for n in range(10)]
     # Small guests: what ends one of ten large ones may be the kernel, for want of memory.
-    small = profile(machine, PROFILE + '[devices.disk]\nprefer = ["omit"]\n')
+    small = diskless(machine)
     starts = [machine.popen("up", small, "--name", name) for name in names]
     for start in starts:
         _, said = start.communicate(timeout=300)
@@ -141,3 +144,79 @@ def test_of_ten_starts_of_one_vm_at_once_one_starts_it_and_the_others_see_it_run
     assert sum("is started" in out for out in said) == 1
     assert sum("running already" in out for out in said) == 9
     stopped(machine, "one")
+
+
+def diskless(machine: Machine) -> str:
+    """A small profile that leaves no image."""
+    return profile(machine, PROFILE + '[devices.disk]\nprefer = ["omit"]\n')
+
+
+def qemu_of(machine: Machine, name: str) -> int:
+    """The process that libvirt wrote down for a guest."""
+    (pid,) = {p.read_text().strip() for p in machine.home.rglob(f"{name}.pid") if "swtpm" not in p.name}
+    return int(pid)
+
+
+def test_a_guest_whose_qemu_hangs_keeps_nobody_waiting(session: Machine) -> None:
+    ok(session.run("up", diskless(session), "--name", "hung"))
+    pid = qemu_of(session, "hung")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        asked = session.run("down", "hung", "--timeout", "1", timeout=20)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert asked.returncode == 10, asked.stderr
+    assert "the QEMU of VM hung has not answered within 1 s" in asked.stderr
+    assert "clienthv down hung --force" in asked.stderr
+    stopped(session, "hung")
+
+
+def test_a_guest_whose_qemu_was_killed_is_told_to_be_off(embedded: Machine) -> None:
+    """A daemon hears of it a moment later; the embedded driver must find it out when it opens."""
+    ok(embedded.run("up", diskless(embedded), "--name", "slain"))
+    pid = qemu_of(embedded, "slain")
+    os.kill(pid, signal.SIGKILL)
+    while Path(f"/proc/{pid}").exists() and "State:\tZ" not in Path(f"/proc/{pid}/status").read_text():
+        time.sleep(0.01)
+    (vm,) = json.loads(ok(embedded.run("list", "--json")))["vms"]
+    assert (vm["name"], vm["state"]) == ("slain", "shut off")
+    stopped(embedded, "slain")
+
+
+def test_a_pc_without_qemu_is_told_to_get_one(embedded: Machine) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("to hide QEMU takes root")
+    hidden = 'mount --bind /dev/null /usr/bin/qemu-system-x86_64; exec "$@"'
+    command = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        hidden,
+        "sh",
+        *embedded._clienthv,
+        "up",
+        diskless(embedded),
+        "--name",
+        "bare",
+    ]
+    done = embedded._start(command, 60)
+    assert done.returncode == 3, done.stderr
+    assert "qemu-system-x86_64 --version" in done.stderr
+    assert embedded.names() == []
+
+
+def test_a_daemon_that_goes_away_and_stays_away_is_told_and_undone_later(session: Machine) -> None:
+    before = state(session)
+    runs = session.home / "run/libvirt"
+    session.names()  # the daemon is there
+    kill = f"kill -9 $(cat {runs}/libvirtd.pid {runs}/virtqemud.pid 2>/dev/null); mv {runs} {runs}.away; touch {runs}"
+    gone = session.meddled("at-define", kill, "up", profile(session), "--new-disk", "1 MiB")
+    runs.unlink()
+    runs.with_name("libvirt.away").rename(runs)
+    assert gone.returncode == 3, gone.stderr
+    assert "starting again" not in gone.stderr
+    assert "libvirt's daemon went away" in gone.stderr
+    assert "pointer" not in gone.stderr
+    ok(session.run("recover"))
+    assert state(session) == before
