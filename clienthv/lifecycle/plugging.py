@@ -193,13 +193,14 @@ def _cannot(name: str, what: Plugged, rejected: Sequence[Rejected]) -> PlanError
     reasons = dict.fromkeys(f"not {r.strategy}: {r.detail} [{r.reason}]" for r in about)
     msg = "\n  ".join([f"{what.usb or what.address or what.kind} cannot be attached", *reasons])
     # Of a kind the first device is told; which roles are given up is of one device alone.
-    fixes = {r.device: [x.fix for x in about if x.fix and x.device == r.device] for r in about if r.fix}
-    device, its = next(iter(fixes.items()), (None, []))
-    roles = dict.fromkeys(role for fix in its for role in re.findall(r'allow = \["([a-z-]+)"\]', fix))
-    if roles:
-        allow = " ".join(f"--allow {role}" for role in roles)
+    device = next((r.device for r in about if r.fix), None)
+    its = [r.fix or "" for r in about if r.device == device]
+    roles = [re.findall(r'allow = \["([a-z-]+)"\]', fix) for fix in its]
+    if its and all(roles):
+        allow = " ".join(f"--allow {role}" for role in dict.fromkeys(role for found in roles for role in found))
         return PlanError(msg, hint=f"if you mean it: clienthv attach {name} {what.usb or device} {allow}")
-    return PlanError(msg, hint=its[0] if its else None)
+    # What no --allow lifts comes first: to give up a role alone would not help.
+    return PlanError(msg, hint=next((fix for fix, role in zip(its, roles, strict=True) if fix and not role), None))
 
 
 def _elements(xml: str) -> Iterator[str]:

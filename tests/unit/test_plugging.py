@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from clienthv import inspect
@@ -55,6 +56,13 @@ def test_who_is_refused_is_told_a_command_that_can_be_typed(what: Plugged) -> No
     error = plugging._cannot("desk", what, refusals)
     assert error.hint == f"if you mean it: clienthv attach desk {CARD} --allow default-route --allow network"
     assert ("0000:04:00.0" in error.message) is (what.kind is not None)
+
+
+@pytest.mark.parametrize("fix", ["enable the IOMMU in the firmware", None])
+def test_to_give_up_a_role_is_not_offered_where_it_would_not_help(fix: str | None) -> None:
+    other = msgspec.structs.replace(rejected(CARD, "mounted-disk")[0], reason=Reason.IOMMU_ABSENT, fix=fix)
+    for refusals in ([other, *rejected(CARD, "mounted-disk")], [*rejected(CARD, "mounted-disk"), other]):
+        assert plugging._cannot("desk", Plugged(address=CARD), refusals).hint == fix
 
 
 def test_of_two_usb_devices_alike_the_one_on_the_port_is_meant(monkeypatch: pytest.MonkeyPatch) -> None:
