@@ -238,8 +238,13 @@ _KNOWN: Final = (
     ),
     Known(Fault.OTHER, r"AppArmor", HostError, _APPARMOR),
     Known(Fault.OTHER, r"Address already in use|find an unused port", HostError, _PORT),
-    Known(Fault.OTHER, r"ould not open '/_'?: No such file|Path '/_' is not accessible", DiskError, _NOT_THERE),
-    Known(Fault.OTHER, r"Cannot access storage file", DiskError, _UNREACHABLE),
+    Known(
+        Fault.OTHER,
+        r"(?:ould not open|Cannot access storage file) '/_'.*: No such file|Path '/_' is not accessible",
+        DiskError,
+        _NOT_THERE,
+    ),
+    Known(Fault.OTHER, r"Cannot access storage file|ould not open '/_': Permission", DiskError, _UNREACHABLE),
     Known(Fault.OTHER, r"Permission denied", HostError, _UNREACHABLE),
     Known(Fault.OTHER, r"Cannot allocate memory", HostError, "close programs, or lower size.memory in the profile"),
     Known(
