@@ -1178,6 +1178,35 @@ CASES = (
         ),
     ),
     Case(
+        C.GPU_DRIVER,
+        S.UNKNOWN,
+        ("may do so by itself",),
+        image(
+            inside(gpu_drivers=None),
+            '[guest]\nos = "debian12"\ndrivers = ["virtio", "nvidia"]\n'
+            '[devices.gpu]\nprefer = ["passthrough", "paravirtual"]',
+        ),
+        innocent=image(
+            inside(gpu_drivers=("nvidia",)),
+            '[guest]\nos = "debian12"\ndrivers = ["virtio", "nvidia"]\n'
+            '[devices.gpu]\nprefer = ["passthrough", "paravirtual"]',
+        ),
+    ),
+    Case(
+        C.HIBERNATED,
+        S.UNKNOWN,
+        ("whether it is hibernated",),
+        image(inside(hibernated=None)),
+        innocent=image(inside(hibernated=())),
+    ),
+    Case(
+        C.DIRTY,
+        S.UNKNOWN,
+        ("was left open", "could be read"),
+        image(inside(dirty=None)),
+        innocent=image(inside(dirty=())),
+    ),
+    Case(
         C.TIED_TO_HARDWARE,
         S.WARNS,
         ("eth0 by its MAC",),

@@ -25,11 +25,13 @@ _FILES: Final = 120
 _NAMES: Final = 400
 _REG_DWORD: Final = 4
 _ENCRYPTED: Final = ("crypto_LUKS", "BitLocker")
-_EMPTY: Final[dict[str, Any]] = {"state": "", "record": "", "loaders": []}
+_EMPTY: Final[dict[str, Any]] = {"state": "", "record": "", "loaders": [], "kernels": [], "hibernation": None}
+_BTRFS_AT: Final = 64 << 10  # its superblock (Linux, fs/btrfs: BTRFS_SUPER_INFO_OFFSET)
 _KERNEL_NAMES: Final = ("/boot/vmlinuz*", "/boot/vmlinux*", "/boot/kernel-*")
 _INITRD_NAMES: Final = (
     "initrd.img-{}", "initramfs-{}.img", "initramfs-{}", "initrd-{}", "initrd-{}.img", "initramfs-genkernel-{}",
 )  # fmt: skip
+_ON_FAT: Final = ("vmlinuz", "linux", "bzimage")
 _INTERESTING: Final = ("nvidia", "amdgpu", "i915", "virtio", "e1000", "igb", "8139")
 _CONFIGURATION: Final = (
     "/etc/fstab", "/etc/crypttab", "/etc/default/grub", "/boot/grub/grub.cfg", "/boot/grub2/grub.cfg",
@@ -140,12 +142,14 @@ def file_systems(image: Image) -> list[dict[str, Any]]:
         elif kind in ("swap", "swsuspend"):
             one["state"] = image.hexed("pread_device", device, 10, 4086)
         elif kind == "ntfs":
-            one["loaders"] = boot_managers(image, device)
+            one["loaders"], one["hibernation"] = boot_managers(image, device)
             one["state"] = image.hexed("pread_device", device, 512, 0)
             at = ntfs_volume_record(bytes.fromhex(one["state"]))
             one["record"] = image.hexed("pread_device", device, 1024, at) if at else ""
+        elif kind == "btrfs" and device.startswith("/dev/"):
+            one["state"] = image.hexed("pread_device", device, 512, _BTRFS_AT)
         elif kind == "vfat":
-            one["loaders"] = efi_loaders(image, device)
+            one["loaders"], one["kernels"] = efi_programs(image, device)
         found.append(one)
     devices = [*image.ask("list_devices", default=[]), *image.ask("list_partitions", default=[])]
     for device in [*devices, *image.ask("lvs", default=[])][:_NAMES]:
@@ -167,23 +171,30 @@ def ntfs_volume_record(sector: bytes) -> int:
     return at if 0 < at < 1 << 50 else 0
 
 
-def efi_loaders(image: Image, device: str) -> list[str]:
-    """The programs below EFI of a FAT file system."""
-    if image.ask("mount_ro", device, "/", default=False) is False:
-        return []
-    found = image.ask("find", "/", default=[])
+def efi_programs(image: Image, device: str) -> tuple[list[str] | None, list[str]]:
+    """The programs below EFI of a FAT file system, None where it cannot be read; and the kernels that lie in it."""
+    mounted = image.ask("mount_ro", device, "/", default=False) is not False
+    found = image.ask("find", "/") if mounted else None
     image.ask("umount_all")
+    if found is None:
+        return None, []
     names = [n for n in found if n.lower().startswith("efi/") and n.lower().endswith((".efi", "/bcd"))]
-    return [clean(n) for n in names[:_NAMES]]
+    kernels = [n for n in found if n.lower().rpartition("/")[2].startswith(_ON_FAT)]
+    return [clean(n) for n in names[:_NAMES]], [clean(n) for n in kernels[:_KERNELS]]
 
 
-def boot_managers(image: Image, device: str) -> list[str]:
-    """What a BIOS starts Windows by, in an NTFS file system."""
+def boot_managers(image: Image, device: str) -> tuple[list[str] | None, str | None]:
+    """What a BIOS starts Windows by, in an NTFS file system, and the head of its hiberfil.sys, empty where none is.
+
+    Both are None where it cannot be read.
+    """
     if image.ask("mount_ro", device, "/", default=False) is False:
-        return []
+        return None, None
     found = [name for name in ("bootmgr", "Boot/BCD") if image.windows_file(f"/{name}")]
+    hibernation = image.windows_file("/hiberfil.sys")
+    head = (image.hexed("pread", hibernation, 4, 0) or None) if hibernation else ""
     image.ask("umount_all")
-    return found
+    return found, head
 
 
 def root(image: Image, device: str) -> dict[str, Any]:
@@ -195,11 +206,12 @@ def root(image: Image, device: str) -> dict[str, Any]:
     return one
 
 
-def mount(image: Image, device: str) -> None:
-    """Mount an operating system's file systems, read-only."""
+def mount(image: Image, device: str) -> list[str]:
+    """Mount an operating system's file systems, read-only; where that worked."""
     points = image.ask("inspect_get_mountpoints", device, default={})
-    for point, source in sorted(points.items(), key=lambda pair: len(pair[0])):
-        image.ask("mount_ro", source, point)
+    ordered = sorted(points.items(), key=lambda pair: len(pair[0]))
+    done = [point for point, source in ordered if image.ask("mount_ro", source, point, default=False) is not False]
+    return [clean(point) for point in done[:_NAMES]]
 
 
 def kernels(image: Image) -> list[dict[str, Any]]:
@@ -290,9 +302,7 @@ def windows(image: Image) -> dict[str, Any] | None:
         return None
     finally:
         image.ask("hivex_close")
-    hibernation = image.windows_file("/hiberfil.sys")
-    head = image.hexed("pread", hibernation, 4, 0) if hibernation else None
-    return {"current": current, "services": told, "hibernation": head}
+    return {"current": current, "services": told}
 
 
 def dword(g: Any, node: int, name: str) -> int | None:
@@ -328,7 +338,7 @@ def look(image: Image) -> dict[str, Any]:
     roots = image.ask("inspect_os", default=[])
     seen["roots"] = [root(image, r) for r in roots[:8]]
     if roots:
-        mount(image, roots[0])
+        seen["mounted"] = mount(image, roots[0])
         tell("reading what it starts from and what it is bound to")
         family = seen["roots"][0]["type"]
         seen["kernels"] = kernels(image) if family == "linux" else []

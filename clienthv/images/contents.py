@@ -29,6 +29,7 @@ _SCRIPT: Final = Path(__file__).with_name("appliance.py")
 _CONFIGURED: Final = ("/boot/grub/grub.cfg", "/boot/grub2/grub.cfg", "/boot/extlinux/extlinux.conf")
 _AGENTS: Final = ("/usr/sbin/qemu-ga", "/usr/bin/qemu-ga")
 _WORDS: Final = 500
+_THERE: Final[dict[Answer, str]] = {True: "there", False: "not there", None: "nobody could tell"}
 _NO_KERNEL: Final = (
     "libguestfs cannot make its small VM: it needs a kernel in /boot that you may read, and its modules in "
     "/lib/modules (Debian: apt install linux-image-cloud-amd64; Ubuntu: sudo chmod 0644 /boot/vmlinuz-*)"
@@ -203,13 +204,15 @@ def contents_of(seen: Seen, folder: Path) -> ImageContents:
 
 def _linux(common: ImageContents, seen: Seen, boot: booting.Boot, folder: Path) -> ImageContents:
     kernels = tuple(linux.early(k, folder) for k in seen.kernels)
-    unified = [n for f in seen.file_systems for n in f.loaders if n.lower().startswith("efi/linux/")]
+    unified = [n for f in seen.file_systems for n in f.loaders or () if n.lower().startswith("efi/linux/")]
     configured = [p for p in seen.present if p in _CONFIGURED] + [p for p in seen.files if "/loader/entries/" in p]
-    starts: Answer = False
+    elsewhere = booting.unseen(seen)
+    starts: Answer = False if elsewhere is None else None
     if kernels or unified:
         starts = _either(boot.bios, boot.uefi) and (True if configured or unified else None)
     said = [
         f"kernels: {', '.join(k.path for k in seen.kernels) or 'none in /boot'}",
+        *([f"kernels elsewhere: {elsewhere}"] if elsewhere and not kernels else []),
         f"boot loader configuration: {', '.join(configured) or 'none that is known'}",
         *(f"unified kernel image: {n}" for n in unified[:4]),
         *(f"before the disk: {k.why}" for k in kernels),
@@ -233,14 +236,13 @@ def _linux(common: ImageContents, seen: Seen, boot: booting.Boot, folder: Path) 
 
 
 def _windows(common: ImageContents, seen: Seen, boot: booting.Boot) -> ImageContents:
-    loaders = [n.lower() for f in seen.file_systems for n in f.loaders]
-    old = {"bootmgr", "boot/bcd"} <= set(loaders)
-    new = {"efi/microsoft/boot/bootmgfw.efi", "efi/microsoft/boot/bcd"} <= set(loaders)
-    bios = boot.bios and old
+    old = _has(seen, "ntfs", {"bootmgr", "boot/bcd"})
+    new = _has(seen, "vfat", {"efi/microsoft/boot/bootmgfw.efi", "efi/microsoft/boot/bcd"})
+    bios = False if old is False or boot.bios is False else boot.bios and old
     starts = _either(bios, new)
     said = [
-        f"Windows boot manager for BIOS (bootmgr, Boot\\BCD): {'there' if old else 'not there'}",
-        f"Windows boot manager for UEFI (bootmgfw.efi, BCD): {'there' if new else 'not there'}",
+        f"Windows boot manager for BIOS (bootmgr, Boot\\BCD): {_THERE[old]}",
+        f"Windows boot manager for UEFI (bootmgfw.efi, BCD): {_THERE[new]}",
     ]
     known = seen.windows
     if known is None:
@@ -258,6 +260,14 @@ def _windows(common: ImageContents, seen: Seen, boot: booting.Boot) -> ImageCont
         guest_agent=windows.runs(known, "qemu-ga"),
         evidence=_evidence([*common.evidence, *said]),
     )
+
+
+def _has(seen: Seen, kind: str, names: set[str]) -> Answer:
+    """Whether the file systems of a kind have these files; None where not all of them could be read."""
+    found = [f.loaders for f in seen.of_type(kind)]
+    if names <= {n.lower() for loaders in found for n in loaders or ()}:
+        return True
+    return None if None in found else False
 
 
 def _either(one: Answer, other: Answer) -> Answer:

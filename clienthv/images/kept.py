@@ -23,16 +23,18 @@ class NotAFileError(Exception):
 
 
 def key(path: Path, image_format: str) -> str:
-    """What tells one state of one image from another: where it lies, its size and time, and its two ends.
+    """What tells one state of one image from another: where it lies, its size and times, and its two ends.
 
-    Whoever writes to a disk's middle changes the time too. Raises OSError, NotAFileError.
+    Whoever writes to a disk's middle changes the times too; that of the last change of status is nobody's to set
+    (man 7 inode). Raises OSError, NotAFileError.
     """
     with _opened(path) as file:
         status = os.fstat(file.fileno())
         ends = hashlib.sha256(file.read(_END))
         file.seek(max(0, status.st_size - _END))
         ends.update(file.read(_END))
-    parts = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, ends.hexdigest(), image_format, SCHEMA)
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    parts = (status.st_dev, status.st_ino, status.st_size, *times, ends.hexdigest(), image_format, SCHEMA)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 

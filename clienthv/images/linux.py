@@ -80,13 +80,17 @@ def network_drivers(kernels: tuple[Kernel, ...]) -> tuple[str, ...] | None:
     return tuple(name for name, any_of in _NETWORK.items() if all(set(any_of) & have for have in sets))
 
 
-def gpu_drivers(seen: Seen) -> tuple[str, ...]:
-    """Vendors whose own GPU driver was installed: amdgpu and i915 come with every kernel, and do not count there."""
+def gpu_drivers(seen: Seen) -> tuple[str, ...] | None:
+    """Vendors whose own GPU driver was installed: amdgpu and i915 come with every kernel, and do not count there.
+
+    None where none was found, and the modules of a kernel could not be read.
+    """
     own = [p for k in seen.kernels for p in k.modules or () if not p.startswith("kernel/drivers/")]
     found = {v for p in own for word, v in _VENDORS.items() if _module(p).startswith(word)}
     if any("nvidia" in p for p in seen.present):
         found.add("nvidia")
-    return tuple(sorted(found))
+    told = seen.kernels and all(k.modules is not None for k in seen.kernels)
+    return tuple(sorted(found)) if found or told else None
 
 
 def has(seen: Seen, *paths: str) -> Answer:

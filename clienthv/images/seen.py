@@ -33,13 +33,19 @@ class Disk(msgspec.Struct, frozen=True):
 
 
 class FileSystem(msgspec.Struct, frozen=True):
-    """A file system: the bytes that tell its state, NTFS's record of $Volume, and what is below EFI."""
+    """A file system: the bytes that tell its state, NTFS's record of $Volume, and what a firmware starts from it.
+
+    ``loaders`` is None where it could not be read, ``kernels`` are those of Linux on a FAT. ``hibernation`` is the head
+    of hiberfil.sys, empty where there is none, None where nobody could tell.
+    """
 
     device: Word
     type: Word
     state: Hex
     record: Hex
-    loaders: Annotated[tuple[Word, ...], Meta(max_length=400)]
+    loaders: Annotated[tuple[Word, ...], Meta(max_length=400)] | None
+    kernels: Annotated[tuple[Word, ...], Meta(max_length=12)] = ()
+    hibernation: Hex | None = None
 
 
 class Root(msgspec.Struct, frozen=True):
@@ -76,15 +82,17 @@ class Service(msgspec.Struct, frozen=True):
 
 
 class Windows(msgspec.Struct, frozen=True):
-    """What the SYSTEM hive says; ``hibernation`` is the head of hiberfil.sys."""
+    """What the SYSTEM hive says."""
 
     current: int | None
     services: Annotated[dict[Word, Service], Meta(max_length=100)]
-    hibernation: Hex | None
 
 
 class Seen(msgspec.Struct, frozen=True):
-    """One image, as it was seen. ``notes`` are what libguestfs could not do."""
+    """One image, as it was seen. ``notes`` are what libguestfs could not do.
+
+    ``mounted`` are the places of the first operating system's file systems that were looked into.
+    """
 
     disk: Disk
     file_systems: Annotated[tuple[FileSystem, ...], Meta(max_length=400)]
@@ -94,6 +102,7 @@ class Seen(msgspec.Struct, frozen=True):
     files: Annotated[dict[Word, Text], Meta(max_length=120)] = {}
     windows: Windows | None = None
     present: Annotated[tuple[Word, ...], Meta(max_length=50)] = ()
+    mounted: Annotated[tuple[Word, ...], Meta(max_length=400)] = ("/",)
 
     def of_type(self, *kinds: str) -> tuple[FileSystem, ...]:
         """The file systems of these types."""

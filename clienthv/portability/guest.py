@@ -167,13 +167,23 @@ def _left_over(contents: ImageContents) -> Findings:
         )
     for name in contents.dirty or ():
         yield warns(Code.DIRTY, name, "its file system was not unmounted cleanly", "start and shut it down once")
+    unread, fix = "not all that is on its disk could be read", "shut it down whole before it moves"
+    if contents.hibernated is None:
+        yield unknown(Code.HIBERNATED, "the guest", f"nobody could tell whether it is hibernated: {unread}", fix)
+    if contents.dirty is None:
+        yield unknown(Code.DIRTY, "the guest", f"nobody could tell whether a file system was left open: {unread}", fix)
 
 
 def _graphics(contents: ImageContents, plan: Plan, target: Target) -> Findings:
     gpu = plan.of(Kind.GPU)
     function = target.host.by_address.get(gpu.device or "")
     vendor = DRIVER_OF.get(function.vendor_id or "") if function is not None else None
-    if vendor is not None and contents.gpu_drivers is not None and vendor not in contents.gpu_drivers:
+    if vendor is None or vendor in (contents.gpu_drivers or ()):
+        return
+    if contents.gpu_drivers is None or (contents.family == "linux" and vendor != "nvidia"):
+        why = f"nobody could tell whether the guest drives {vendor} cards: its kernel may do so by itself"
+        yield unknown(Code.GPU_DRIVER, gpu.backing, why, "start it there to see")
+    else:
         yield warns(
             Code.GPU_DRIVER,
             gpu.backing,

@@ -276,6 +276,36 @@ def test_an_encrypted_disk(looks: Looks, tmp_path: Path) -> None:
     assert locked.bootable is None
 
 
+def test_a_kernel_on_the_system_partition_is_not_missing(looks: Looks, tmp_path: Path) -> None:
+    """As systemd-boot has it: the root file system has no kernel, and nothing mounts where one is."""
+    image = tmp_path / "apart.img"
+    with image.open("wb") as file:
+        file.truncate(160 << 20)
+    g = opened(image, looks.cache / "appliance")
+    g.part_init("/dev/sda", "gpt")
+    g.part_add("/dev/sda", "p", 2048, 2048 + 80 * 2048 - 1)
+    g.part_add("/dev/sda", "p", 2048 + 80 * 2048, -2048)
+    g.part_set_gpt_type("/dev/sda", 1, ESP)
+    g.mkfs("vfat", "/dev/sda1")
+    g.mkfs("ext4", "/dev/sda2")
+    g.mount("/dev/sda1", "/")
+    for name in ("/EFI/BOOT/BOOTX64.EFI", "/0123/6.12/linux", "/0123/6.12/initrd"):
+        g.mkdir_p(name.rpartition("/")[0])
+        g.touch(name)
+    g.umount_all()
+    g.mount("/dev/sda2", "/")
+    for folder in ("/bin", "/boot", "/etc"):
+        g.mkdir(folder)
+    g.write("/etc/fstab", "LABEL=root / ext4 defaults 0 1\n")
+    g.write("/etc/debian_version", "13.0\n")
+    g.umount_all()
+    g.shutdown()
+    g.close()
+    found = looks.at(image)
+    assert (found.family, found.bootable, found.uefi, found.bios) == ("linux", None, True, False), found.evidence
+    assert "kernels elsewhere: 0123/6.12/linux on /dev/sda1 was not looked into" in found.evidence
+
+
 # What follows is no Windows: a disk that has what is looked at in one.
 
 
@@ -413,5 +443,5 @@ def test_what_counts_of_a_windows(looks: Looks, tmp_path: Path) -> None:
     }
     assert (found.network_drivers, found.gpu_drivers) == (("virtio-net",), ("nvidia",))
     assert (found.guest_agent, found.cloud_init) == (True, False)
-    assert found.hibernated == ("Windows (hiberfil.sys)",)
+    assert found.hibernated == ("Windows on /dev/sda2 (hiberfil.sys)",)
     assert found.dirty == ("/dev/sda2 (ntfs)",)
