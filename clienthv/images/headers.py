@@ -42,8 +42,18 @@ _FOREIGN: Final[tuple[tuple[int, bytes, str, str], ...]] = (
     (0, b"BZh", "compressed", "unpack it with bunzip2"),
     (0, b"PK\3\4", "a ZIP archive", "unpack it with unzip"),
     (0, b"7z\xbc\xaf\x27\x1c", "a 7z archive", "unpack it with 7z"),
+    (0, b"Rar!\x1a\x07", "a RAR archive", "unpack it with unrar"),
+    (0, b"\x04\x22\x4d\x18", "compressed", "unpack it with unlz4"),
+    (0, b"\x5d\0\0\x80\0", "compressed", "unpack it with unlzma"),
+    (0, b"VMA\0", "a backup of Proxmox VE", "take its disk out with vma extract, on a Proxmox VE"),
+    (0, b"MSWIM\0\0\0", "a WIM archive of Windows", "install from it: it holds files, not a disk"),
+    (0, b"\x3a\xff\x26\xed", "a sparse image of Android", "unpack it with simg2img"),
+    (0, b"EVF\x09\x0d\x0a\xff\0", "an image of EnCase", "make a raw image of it with ewfexport"),
+    (0, b"\x7fELF", "a program", "give the path of an image file"),
     (257, b"ustar", "an archive (an OVA is one)", "unpack it with tar; its disk can be converted with qemu-img"),
 )
+_PAGES: Final = (b"<!doctype", b"<html", b"<?xml", b"<domain")
+_KOLY: Final = 512  # bytes of the trailer of an Apple disk image, which begins so (QEMU, block/dmg.c)
 _LONGEST_CLAIM: Final = 512
 # The names of oslo.utils for what is on a disk, not around it. A raw image with an MBR of its own making or one that
 # is an ISO as well does no harm to a host that is told it is raw.
@@ -124,6 +134,12 @@ def _refuse_foreign(file: ImageFile) -> None:
     for at, magic, what, then in _FOREIGN:
         if head.startswith(magic, at):
             raise refuse(Refusal.FORMAT_UNKNOWN, f"{file.path} is {what}; VMs are run from qcow2 or raw images", then)
+    if head.lstrip().lower().startswith(_PAGES):
+        msg = f"{file.path} is a page of text, not a disk: a server's answer, or the description of a VM"
+        raise refuse(Refusal.FORMAT_UNKNOWN, msg, "look into it; get the image itself")
+    if file.size >= _KOLY and file.at(file.size - _KOLY, 4) == b"koly":
+        msg = f"{file.path} is an Apple disk image; VMs are run from qcow2 or raw images"
+        raise refuse(Refusal.FORMAT_UNKNOWN, msg, "qemu-img convert -f dmg")
     if file.size < _SMALLEST:
         msg = f"{file.path} has {file.size} bytes, fewer than a disk has"
         raise refuse(Refusal.FORMAT_UNKNOWN, msg, _AGAIN)

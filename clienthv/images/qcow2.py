@@ -166,7 +166,7 @@ def _backing(file: ImageFile, fields: _Fields) -> str | None:
     name = file.at(fields.backing_offset, min(fields.backing_size, _MOST_NAME))
     if not name or len(name) < fields.backing_size:
         raise _corrupt(file, f"the name of its backing file has {fields.backing_size} bytes, or lies past the end")
-    return _text(name)
+    return _text(name) or None  # to QEMU an empty name is none
 
 
 def _text(name: bytes) -> str:
