@@ -18,7 +18,7 @@ _WORDS: Final[dict[What, str]] = {
     What.CREATE_MDEV: "the mediated device {0.uuid} of {0.device}",
     What.DRIVER: "the driver of {0.device}",
     What.DRIVER_OVERRIDE: "driver_override of {0.device}",
-    What.IMAGE: "disk image {0.device}",
+    What.IMAGE: "file {0.device}",
     What.DOMAIN: "the definition of VM {0.device}",
 }
 

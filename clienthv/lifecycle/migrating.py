@@ -16,7 +16,7 @@ from lxml import etree
 from clienthv import bundles, journal, process
 from clienthv.bundles import Parts, Progress
 from clienthv.errors import ClienthvError, GuestError, HostError, NotPortableError, UsageError
-from clienthv.hypervisor import Choice, Connection, Domain, moving
+from clienthv.hypervisor import Choice, Connection, Domain, DomainState, moving
 from clienthv.hypervisor.moving import Way
 from clienthv.lifecycle import exporting, importing, live, remembered, returning
 from clienthv.lifecycle.returning import Site
@@ -55,13 +55,37 @@ def live_move(
     ):
         _refuse_taken(destination, domain)
         returning.settle_before(site, held, say)
-        moving.move(domain, destination, _way(domain, target, address), progress)
-    said = [f"VM {name} runs on {target.called}, and is gone from here"]
+        nvram = remembered.parse(domain.xml()).findtext("os/nvram")
+        try:
+            there = moving.move(domain, destination, _way(domain, target, address), progress)
+        except BaseException:
+            say(_whereabouts(domain, name))
+            raise
+        does = "is paused, as it was here," if _state(there) is DomainState.PAUSED else "runs"
+    said = [f"VM {name} {does} on {target.called}, and is gone from here"]
+    if nvram is not None and not target.here and os.path.lexists(nvram):
+        said.append(f"a copy of its UEFI variables stays here, in {nvram}")
     try:
         said += returning.settle(site, say)
     except ClienthvError as e:
         said.append(e.message)
     return tuple(said)
+
+
+def _state(domain: Domain) -> DomainState | None:
+    """What a guest does; None where nobody can tell any more."""
+    try:
+        return domain.state()[0]
+    except ClienthvError:
+        return None
+
+
+def _whereabouts(domain: Domain, name: str) -> str:
+    """Where a guest is whose move came to nothing, in a sentence."""
+    state = _state(domain)
+    if state is None:
+        return f"where VM {name} is now nobody could tell: ask virsh domstate {name}, here and there"
+    return f"VM {name} runs on here" if state is DomainState.RUNNING else f"VM {name} is still here: {state.value}"
 
 
 def _refuse_taken(destination: Connection, domain: Domain) -> None:

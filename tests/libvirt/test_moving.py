@@ -259,6 +259,23 @@ def test_a_running_vm_moves_and_runs_on(desk: tuple[Clienthv, Clienthv, str]) ->
     assert two.pc.ask("domstate", name) == "running"
 
 
+def test_a_move_that_is_interrupted_or_finds_it_paused_says_where_it_is(desk: tuple[Clienthv, Clienthv, str]) -> None:
+    one, two, name = desk
+    one.ok("up", name)
+    one.pc.ask("migrate-setspeed", name, "2")
+    there = f"until virsh -c '{two.pc.uri}' domstate {name}; do sleep 0.1; done; kill -INT $$"
+    done = one.pc.as_user(
+        "sh", "-c", f"({there}) >/dev/null 2>&1 & exec /usr/bin/python3 -m clienthv --connect '{one.pc.uri}' migrate "
+        f"{name} --to '{two.pc.uri}'", PYTHONPATH=str(one.site),
+    )  # fmt: skip
+    assert (done.returncode, f"VM {name} runs on here\n" in done.stderr) == (130, True), done.stderr
+    assert (one.pc.ask("domstate", name), two.names()) == ("running", [])
+    one.pc.ask("migrate-setspeed", name, "8000")
+    one.pc.ask("suspend", name)
+    assert f"VM {name} is paused, as it was here, on " in one.ok("migrate", name, "--to", two.pc.uri)
+    assert (one.names(), two.pc.ask("domstate", name)) == ([], "paused")
+
+
 def test_a_running_vm_takes_nobodys_place_there(desk: tuple[Clienthv, Clienthv, str]) -> None:
     one, two, name = desk
     two.ok("import", exported(one, name))
