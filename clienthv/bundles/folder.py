@@ -89,4 +89,5 @@ def fresh(path: Path) -> Iterator[Folder]:
 
 def _unwritable(path: Path, error: OSError) -> DiskError:
     msg = f"cannot take the bundle apart in {path}: {error.strerror}"
-    return DiskError(msg, hint="give a folder that is not there yet, on a file system with enough space")
+    hint = "is there room, and may you write there? clienthv import --disk PATH takes it to another place"
+    return DiskError(msg, hint=hint)

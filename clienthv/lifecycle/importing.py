@@ -241,8 +241,7 @@ def _workplace(parent: Path) -> Iterator[Path]:
     """A folder of this import alone, locked while it lives: another tells by that what was left by one that is dead."""
     try:
         parent.mkdir(parents=True, exist_ok=True)
-        for left in parent.glob(f"{_WORKPLACE}*"):
-            _remove_abandoned(left)
+        remove_abandoned(parent)
         place, handle = _locked(parent)
     except OSError as e:
         msg = f"cannot make a folder in {parent}: {e.strerror}"
@@ -267,16 +266,23 @@ def _locked(parent: Path) -> tuple[Path, int]:
             os.close(handle)
 
 
-def _remove_abandoned(folder: Path) -> None:
-    """Remove what a clienthv that was killed left of an import: a folder of this user's that nobody has locked."""
+def remove_abandoned(parent: Path) -> tuple[str, ...]:
+    """Remove what imports that were killed have left in a folder of images; what was removed, in sentences."""
+    return tuple(f"{left}, left by an import, is gone" for left in parent.glob(f"{_WORKPLACE}*") if _removed(left))
+
+
+def _removed(folder: Path) -> bool:
+    """Whether a folder of an import was one of this user's that nobody has locked, and could be removed."""
     with suppress(OSError):
         handle = os.open(folder, _FOLDER)
         try:
             if os.fstat(handle).st_uid == os.geteuid():
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder)
+                return True
         finally:
             os.close(handle)
+    return False
 
 
 def _check_image(folder: Path, manifest: Manifest) -> None:

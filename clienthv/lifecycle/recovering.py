@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from clienthv import journal, process
+from clienthv import journal, places, process
 from clienthv.errors import ClienthvError, HostError
 from clienthv.hypervisor import Choice, Connection
-from clienthv.lifecycle import live, returning
+from clienthv.lifecycle import importing, live, returning
 from clienthv.lifecycle.returning import Site
 
 
@@ -37,6 +37,7 @@ def recover(say: live.Say, *, quiet: bool = False) -> list[str]:
         except ClienthvError as e:
             stays.append(e.message)
             hint = f"{e.hint}; then clienthv recover again" if e.hint else hint
+    done += importing.remove_abandoned(places.images())
     if stays:
         msg = "\n  ".join([*done, "not everything is as it was:", *dict.fromkeys(stays)])
         raise HostError(msg, hint=hint)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
 import json
+import os
+from pathlib import Path
 from typing import NamedTuple
 from xml.sax.saxutils import escape
 
@@ -111,3 +114,20 @@ def test_what_only_this_pcs_owner_may_say_is_left_out() -> None:
     assert taken.profile.boot == Boot()
     assert (tables.gpu.prefer, tables.gpu.select) == (asked.devices.gpu.prefer, asked.devices.gpu.select)
     assert taken.profile.description == asked.description
+
+
+def test_what_an_import_that_was_killed_has_left_is_removed_and_what_is_in_use_stays(tmp_path: Path) -> None:
+    left, used = tmp_path / ".clienthv-import-left", tmp_path / ".clienthv-import-used"
+    for folder in (left, used):
+        (folder / "bundle/disks").mkdir(parents=True)
+        (folder / "bundle/disks/0.raw").write_bytes(bytes(100))
+    (tmp_path / "desk.img").touch()
+    (tmp_path / ".clienthv-import-link").symlink_to(used)
+    handle = os.open(used, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        assert importing.remove_abandoned(tmp_path) == (f"{left}, left by an import, is gone",)
+    finally:
+        os.close(handle)
+    assert {p.name for p in tmp_path.iterdir()} == {"desk.img", used.name, ".clienthv-import-link"}
+    assert importing.remove_abandoned(tmp_path / "none") == ()
