@@ -156,6 +156,13 @@ CASES = (
     Case(C.ARCHITECTURE, S.WARNS, ("i686", "32 bits"), subject(xml(arch="i686")), innocent=PLAIN),
     Case(
         C.ARCHITECTURE,
+        S.STOPS_LIVE,
+        ("qemu-system-i386", "its like"),
+        subject(xml("<emulator>/usr/bin/qemu-system-i386</emulator>", arch="i686")),
+        innocent=subject(xml("<emulator>/usr/bin/qemu-system-x86_64</emulator>", arch="i686")),
+    ),
+    Case(
+        C.ARCHITECTURE,
         S.CHANGES,
         ("aarch64", "translates"),
         PLAIN,
@@ -588,6 +595,14 @@ CASES = (
         C.SECURITY_LABEL, S.CHANGES, ("dac", "as a user"), OWNED, target(with_stack(privileged=False)), elsewhere=THERE
     ),
     Case(C.SECURITY_LABEL, S.WARNS, ("dac",), OWNED, target(pc(stack=None)), elsewhere=THERE),
+    Case(
+        C.SECURITY_LABEL,
+        S.CHANGES,
+        ("dac", "has no such"),
+        OWNED,
+        target(with_stack(privileged=True, security_models=("none", "selinux"))),
+        elsewhere=target(with_stack(privileged=False, security_models=("dac",))),
+    ),
     *(
         Case(C.QEMU_ARGUMENTS, S.WARNS, (words, "past libvirt"), subject(xml(root=root)), innocent=PLAIN)
         for words, root in (

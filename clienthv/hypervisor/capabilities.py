@@ -8,6 +8,7 @@ import msgspec
 from lxml import etree
 
 from clienthv.errors import HostError
+from clienthv.hypervisor import documents
 from clienthv.model.cpu import HostModel
 from clienthv.model.host import DomainCapabilities
 from clienthv.model.network import VirtualNetwork
@@ -125,3 +126,10 @@ def machine_types(xml: str) -> tuple[str, ...]:
     """The machine types of 64-bit x86 guests in a capabilities document (libvirt, formatcaps), sorted."""
     root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
     return tuple(sorted({m.text for m in root.iterfind("guest/arch[@name='x86_64']/machine") if m.text}))
+
+
+def security_models(xml: str) -> tuple[str, ...]:
+    """The security drivers of guests in a capabilities document (libvirt, formatcaps, "Host capabilities"), sorted."""
+    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+    named = (documents.line(e.text) for e in root.iterfind("host/secmodel/model"))
+    return tuple(sorted({name for name in named if name is not None}))

@@ -288,12 +288,14 @@ class Connection:
             libvirt_version = _version(self._handle.getLibVersion())
             qemu_version = _version(self._handle.getVersion())
         offered: DomainCapabilities | None = None
+        security: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
         problem: str | None = None
         try:
             with translated("read the domain capabilities"):
                 xml = self._handle.getDomainCapabilities(None, "x86_64", "q35", virt_type, 0)
-                machines = capabilities.machine_types(self._handle.getCapabilities())
-            offered = capabilities.parse(xml, machines)
+                of_host = self._handle.getCapabilities()
+            offered = capabilities.parse(xml, capabilities.machine_types(of_host))
+            security = capabilities.security_models(of_host)
         except ClienthvError as e:
             problem = e.message
         root, vms = self.choice.embedded_root, tuple(self.claims())
@@ -306,6 +308,7 @@ class Connection:
             capabilities=offered,
             guest_functions=tuple(sorted({a for vm in vms if vm.running for a in vm.functions})),
             networks=self._networks() if privileged else msgspec.UNSET,
+            security_models=security,
             problem=problem,
             vms=vms,
         )

@@ -66,7 +66,7 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     ``guest_functions`` are the host's PCI functions that running VMs of the connection have, ``vms`` what each of
     its VMs has or is defined with, clienthv's or not; unset where nobody asked.
     ``networks`` are libvirt's own; none where the connection has no driver for them, left
-    out where they are unknown.
+    out where they are unknown. ``security_models`` are the security drivers of its guests, by libvirt's names.
     """
 
     uri: str | None = None
@@ -76,5 +76,6 @@ class Stack(msgspec.Struct, frozen=True, kw_only=True):
     capabilities: DomainCapabilities | None = None
     guest_functions: tuple[Address, ...] | None = None
     networks: tuple[VirtualNetwork, ...] | msgspec.UnsetType = msgspec.UNSET
+    security_models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
     problem: str | None = None
     vms: tuple[GuestClaims, ...] | msgspec.UnsetType = msgspec.UNSET

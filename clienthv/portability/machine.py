@@ -92,6 +92,13 @@ def _kind(domain: DomainFacts) -> Findings:
             "a PC of 32 bits: planned anew the guest sees one of 64, on which systems of 32 bits run too",
             f"<type arch='{_X86}'> if its system runs on it",
         )
+        if domain.emulator is not None and not domain.emulator.endswith(_X86):
+            yield stops_live(
+                Code.ARCHITECTURE,
+                domain.emulator,
+                f"it sends a guest to its like alone, and what is known of other PCs is their qemu-system-{_X86}",
+                "shut the guest down first",
+            )
     elif domain.arch != _X86:
         yield blocks(Code.ARCHITECTURE, domain.arch, f"clienthv plans x86_64 guests, and this one is {domain.arch}")
 

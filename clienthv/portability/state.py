@@ -108,19 +108,25 @@ def _unsendable(domain: DomainFacts) -> Findings:
 def _labels(domain: DomainFacts, target: Target) -> Findings:
     """Security drivers by name: a start fails where libvirt has them not (virSecurityManagerCheckModel).
 
-    That of file owners is there wherever libvirt runs as root, and nowhere else (src/qemu/qemu_driver.c,
-    qemuSecurityInit).
+    Where they are not told, that of file owners is there if libvirt runs as root, and else not
+    (src/qemu/qemu_driver.c, qemuSecurityInit).
     """
     stack = target.host.stack
+    told = stack.security_models or None if stack is not None else None
     for model in domain.security_models:
-        if model == "dac" and stack is not None and stack.privileged is True:
+        if told is not None:
+            is_there: bool | None = model in told
+        else:
+            is_there = stack.privileged if model == "dac" and stack is not None else None
+        if is_there:
             continue
-        is_missing = model == "dac" and stack is not None and stack.privileged is False
+        is_missing = is_there is False
         tell = changes if is_missing else warns
         yield tell(
             Code.SECURITY_LABEL,
             model,
-            f"libvirt of {target.called} runs as a user, and has no such security driver: a start fails"
+            f"libvirt of {target.called} {'has' if told else 'runs as a user, and has'} no such security driver: "
+            "a start fails"
             if is_missing
             else f"the definition has a label of this security driver: a start fails where libvirt of {target.called} "
             "has it not",

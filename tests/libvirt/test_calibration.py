@@ -39,12 +39,14 @@ def domain(name: str, disk: Path, **parts: str) -> str:
     machine = parts.get("machine", "pc-q35-7.2")
     return f"""<domain type="qemu"><name>{name}</name><memory unit="MiB">64</memory>
 <vcpu>1</vcpu>{parts.get("tune", "")}
-<os{' firmware="efi"' if "efi" in parts else ""}><type arch="x86_64" machine="{machine}">hvm</type>
+<os{' firmware="efi"' if "efi" in parts else ""}>
+<type arch="{parts.get("arch", "x86_64")}" machine="{machine}">hvm</type>
 {EFI.format(parts["efi"]) if "efi" in parts else ""}</os>
 <features><acpi/>{'<smm state="on"/>' if parts.get("efi") == "yes" else ""}</features>{parts.get("cpu", "")}
-<devices><disk type="file" device="disk"><driver name="qemu" type="qcow2"/><source file="{disk}"/>
-<target dev="{target}" bus="{bus}"/></disk>{parts.get("nic", USER)}{parts.get("screen", VNC)}{parts.get("video", VGA)}
-{parts.get("more", "")}</devices></domain>"""
+<devices><disk type="file" device="disk"><driver name="qemu" type="{parts.get("format", "qcow2")}"/>
+<source file="{disk}"/><target dev="{target}" bus="{bus}"/>{parts.get("kept", "")}</disk>
+{parts.get("nic", USER)}{parts.get("screen", VNC)}{parts.get("video", VGA)}
+{parts.get("more", "")}</devices>{parts.get("label", "")}</domain>"""
 
 
 DOMAINS: dict[str, dict[str, str]] = {
@@ -70,7 +72,15 @@ DOMAINS: dict[str, dict[str, str]] = {
     "network": {"nic": '<interface type="network"><source network="nowhere"/><model type="virtio"/></interface>'},
     "pinned": {"tune": '<cputune><vcpupin vcpu="0" cpuset="99"/></cputune>'},
     "shmem": {"more": '<shmem name="calibrated"><model type="ivshmem-plain"/><size unit="M">4</size></shmem>'},
+    "owner": {"more": '<shmem name="owned" role="master"><model type="ivshmem-plain"/><size unit="M">4</size></shmem>'},
     "snapshots": {},
+    "vmdk": {"format": "vmdk"},
+    "transient": {"kept": "<transient/>"},
+    "crypto": {"more": '<crypto model="virtio" type="qemu"><backend model="builtin" queues="1"/></crypto>'},
+    "usb-sound": {"more": '<sound model="usb"/>'},
+    "usb-serial": {"more": '<serial type="null"><target type="usb-serial"/></serial>'},
+    "i686": {"arch": "i686"},
+    "label": {"label": '<seclabel type="static" model="selinux" relabel="no"><label>nobody</label></seclabel>'},
     "medium": {
         "more": '<disk type="file" device="cdrom"><source file="/nowhere.iso"/><target dev="sdc" bus="sata"/></disk>'
     },
@@ -191,7 +201,7 @@ def test_every_verdict_is_what_happens(pcs: dict[str, Session], site: Path, caps
     here = pcs["here"]
     for name, parts in DOMAINS.items():
         disk = here.home / "images" / f"{name}.qcow2"
-        made = here.as_user("qemu-img", "create", "-q", "-f", "qcow2", str(disk), "64M")
+        made = here.as_user("qemu-img", "create", "-q", "-f", parts.get("format", "qcow2"), str(disk), "64M")
         assert made.returncode == 0, made.stderr
         here.ask("define", here.file(f"{name}.xml", domain(name, disk, **parts)))
     here.ask("snapshot-create-as", "snapshots", "before")
