@@ -34,6 +34,7 @@ _POLL: Final = 0.05
 _USED: Final = frozenset({What.CREATE_VFS, What.LINK_UP, What.CREATE_MDEV, What.NVME_ONLINE})
 """What somebody may be using when it is to be taken back."""
 
+_OF_NVME: Final = frozenset({What.NVME_FLEXIBLE, What.NVME_ONLINE})
 _DEVICES: Final = "/sys/bus/pci/devices"
 _FILES: Final = {What.VF_AUTOPROBE: "sriov_drivers_autoprobe", What.CREATE_VFS: "sriov_numvfs"}
 
@@ -202,11 +203,11 @@ def _at_work(setting: Setting, root: str) -> set[int]:
 
     Most end soon. A driver that does not let go of a function has been waited for already.
     """
+    card = inspect.read_card(setting.device, root) if setting.what in _OF_NVME else None
+    marks = [mark for mark in (setting.device, setting.interface, card.nvme if card is not None else None) if mark]
 
     def found() -> set[int]:
-        return {
-            pid for mark in filter(None, (setting.device, setting.interface)) for pid in inspect.writers_to(mark, root)
-        }
+        return {pid for mark in marks for pid in inspect.writers_to(mark, root)}
 
     if setting.what not in HANDING_OVER:
         _wait(lambda: not found(), _ENDS)

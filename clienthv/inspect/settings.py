@@ -10,7 +10,7 @@ from clienthv.inspect.udev import folder
 from clienthv.model.change import NO_DRIVER
 from clienthv.process import WRITES_TO
 
-_WRITERS: Final = frozenset({"dd", "ip", "modprobe", "qemu-img", "prlimit"})
+_WRITERS: Final = frozenset({"dd", "ip", "modprobe", "nvme", "qemu-img", "prlimit"})
 """The programs that change something for clienthv, by their names as processes."""
 HUGEPAGES: Final = "/sys/kernel/mm/hugepages/hugepages-{}kB/nr_hugepages"
 """The file with the number of huge pages of a size in KiB (Documentation/ABI/testing/sysfs-kernel-mm-hugepages)."""
@@ -48,7 +48,7 @@ def read_machine_id(root: str = "/") -> str:
 
 
 def writers_to(what: str, root: str = "/") -> tuple[int, ...]:
-    """The processes that still change for clienthv a PCI function, an interface, a pool, a module, or an image.
+    """The processes that still change for clienthv a function, an interface, a controller, a pool, a module, an image.
 
     The kernel keeps them waiting, or clienthv was killed a moment ago. Only of such programs is the environment read,
     as that of a process that hangs may not be had (man 5 proc_pid_environ; it lies in its memory).

@@ -115,4 +115,4 @@ def _nvme(arguments: list[str], node: str) -> str:
     program = find("nvme", "install nvme-cli, which manages the virtual functions of NVMe controllers")
     hint = f"nvme id-ctrl /dev/{node} -H shows whether the controller can be virtualized"
     told = Told("NVMe status: ", HostError, "dmesg shows whether the controller hangs", failed=hint)
-    return output([program, *arguments], "nvme", f"manage the virtual functions of {node}", told)
+    return output([program, *arguments], "nvme", f"manage the virtual functions of {node}", told, writes_to=node)

@@ -501,6 +501,15 @@ def test_a_change_that_may_still_come_to_pass_is_not_taken_for_one_that_was_neve
     assert card.log == []
 
 
+def test_a_secondary_controller_that_may_still_come_online_is_waited_for_too(card: Any) -> None:
+    (card.folder / "nvme/nvme0").mkdir(parents=True)
+    at_work(card.root, "nvme0")
+    (Path(card.root) / "proc/77/comm").write_text("nvme\n")
+    online = change(What.NVME_ONLINE, "off", "on", index=0)
+    outcome = hostchanges.take_back(online, card.root)
+    assert (outcome.fate, "process 77" in outcome.words) == (Fate.STILL_NEEDED, True)
+
+
 @pytest.mark.parametrize(("one", "mark"), [(PAGES, "2048 desk"), (MODULE, "vfio_pci")])
 def test_pages_and_modules_that_may_still_come_are_waited_for_too(one: Change, mark: str, kernel: Kernel) -> None:
     at_work(kernel.root, mark)
