@@ -104,11 +104,14 @@ def _group(host: Host) -> Remedy:
             after=After.LOGIN,
         )
         return Remedy(advice, with_kvm)
+    by_sudo = bool(host.kvm.device_openable)
     advice = Advice(
         code="kvm-group",
         title="Join the group kvm",
-        detail="/dev/kvm is there, and this account may not open it",
-        evidence=remedy.said(host.kvm.evidence, "/dev/kvm"),
+        detail="/dev/kvm is there, and this account may not open it" + (" without sudo" if by_sudo else ""),
+        evidence=(Evidence(file="/etc/group", value="kvm: not a member"),)
+        if by_sudo
+        else remedy.said(host.kvm.evidence, "/dev/kvm"),
         steps=('sudo usermod -aG kvm "$USER"', "log out and in again"),
         fixable=account is not None and not account.root and "kvm" in (account.there or ()),
         after=After.LOGIN,

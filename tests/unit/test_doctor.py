@@ -201,7 +201,9 @@ def test_kvm_is_reached_by_the_group_or_by_the_module_or_by_firmware() -> None:
 
 
 def test_under_sudo_the_account_that_asked_is_looked_at() -> None:
-    assert "kvm-group" in advised(on_metal())
+    by_sudo = advised(on_metal())["kvm-group"]
+    assert "without sudo" in by_sudo.detail
+    assert [(e.file, e.value) for e in by_sudo.evidence] == [("/etc/group", "kvm: not a member")]
     assert "kvm-group" not in advised(set_up(on_metal(), account=replace(USER, kvm_for_group_only=False)))
     assert "kvm-group" not in advised(set_up(on_metal(), account=replace(USER, root=True)))
     asked = advised(set_up(recorded("lab-full")))["libvirt-group"]
