@@ -7,6 +7,7 @@ trust are set by ``ip``, which knows the running PC alone, as modprobe does.
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from enum import Enum, auto
@@ -369,7 +370,7 @@ def _users(setting: Setting, root: str) -> str:
     return ", ".join(f"{address} is in use by {driver}" for address, driver in drivers().items())
 
 
-def _wait(done: Callable[[], bool], within: float | None = None) -> None:
-    deadline = time.monotonic() + min(WITHIN, WITHIN if within is None else within)
+def _wait(done: Callable[[], bool], within: float = math.inf) -> None:
+    deadline = time.monotonic() + min(WITHIN, within)
     while not done() and time.monotonic() < deadline:
         time.sleep(_POLL)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from lxml import etree
@@ -122,14 +122,18 @@ def _values(root: Any, path: str) -> tuple[str, ...]:
     return tuple(v.text for v in root.iterfind(f"{path}/value") if v.text)
 
 
-def machine_types(xml: str) -> tuple[str, ...]:
-    """The machine types of 64-bit x86 guests in a capabilities document (libvirt, formatcaps), sorted."""
-    root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-    return tuple(sorted({m.text for m in root.iterfind("guest/arch[@name='x86_64']/machine") if m.text}))
+class OfHost(NamedTuple):
+    """What a capabilities document says of guests: the machine types of 64-bit x86 ones, and security drivers."""
+
+    machine_types: tuple[str, ...]
+    security_models: tuple[str, ...]
 
 
-def security_models(xml: str) -> tuple[str, ...]:
-    """The security drivers of guests in a capabilities document (libvirt, formatcaps, "Host capabilities"), sorted."""
+def of_host(xml: str) -> OfHost:
+    """Read a capabilities document (libvirt, formatcaps); each list is sorted."""
     root = etree.fromstring(xml.encode(), etree.XMLParser(resolve_entities=False, no_network=True))
     named = (documents.line(e.text) for e in root.iterfind("host/secmodel/model"))
-    return tuple(sorted({name for name in named if name is not None}))
+    return OfHost(
+        tuple(sorted({m.text for m in root.iterfind("guest/arch[@name='x86_64']/machine") if m.text})),
+        tuple(sorted({name for name in named if name is not None})),
+    )

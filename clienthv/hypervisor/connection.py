@@ -293,9 +293,8 @@ class Connection:
         try:
             with translated("read the domain capabilities"):
                 xml = self._handle.getDomainCapabilities(None, "x86_64", "q35", virt_type, 0)
-                of_host = self._handle.getCapabilities()
-            offered = capabilities.parse(xml, capabilities.machine_types(of_host))
-            security = capabilities.security_models(of_host)
+                told = capabilities.of_host(self._handle.getCapabilities())
+            offered, security = capabilities.parse(xml, told.machine_types), told.security_models
         except ClienthvError as e:
             problem = e.message
         root, vms = self.choice.embedded_root, tuple(self.claims())

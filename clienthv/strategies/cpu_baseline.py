@@ -20,7 +20,11 @@ def baseline(hosts: Sequence[Host], cpu_map: CpuMap | None, *, domain_type: Doma
     found = [(host, certain(host, cpu_map, domain_type)) for host in hosts]
     known = [(host, features) for host, features in found if features is not None]
     left_out = tuple(host.name for host, features in found if features is None)
-    foreign = tuple(_is_foreign(host) for host, features in found if features is None and _architecture(host))
+    foreign = tuple(
+        f"the processor of {host.name} is {host.cpu.architecture}, with which x86_64 shares no feature"
+        for host, features in found
+        if features is None and host.cpu.architecture not in (None, "", "x86_64")
+    )
     if not known:
         return Baseline(left_out=left_out, evidence=("of none of these PCs the features are known", *foreign))
     common = frozenset.intersection(*(features for _, features in known)) - _LEFT_OUT
@@ -42,15 +46,6 @@ def baseline(hosts: Sequence[Host], cpu_map: CpuMap | None, *, domain_type: Doma
         left_out=left_out,
         evidence=(*evidence, *foreign),
     )
-
-
-def _architecture(host: Host) -> str | None:
-    """An architecture that is not x86_64; None where it is, or nobody tells."""
-    return host.cpu.architecture if host.cpu.architecture != "x86_64" else None
-
-
-def _is_foreign(host: Host) -> str:
-    return f"the processor of {host.name} is {host.cpu.architecture}, with which x86_64 shares no feature"
 
 
 def _best(common: frozenset[str], hosts: list[Host], cpu_map: CpuMap | None, domain_type: DomainType) -> str | None:
